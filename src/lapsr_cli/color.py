@@ -1,0 +1,49 @@
+"""BT.601 studio-swing colour, as MATLAB's rgb2ycbcr and ycbcr2rgb on doubles.
+
+Everything is in [0, 1]: an 8-bit value divided by 255. Luma spans 16/255 to 235/255, chroma
+16/255 to 240/255 around 128/255. Source: ITU-R BT.601-7 section 2.5.1 with 8-bit quantisation;
+the coefficients are MATLAB's, rounded to three decimals of an 8-bit level.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["luma", "rgb_to_ycbcr", "ycbcr_to_rgb"]
+
+_FORWARD = (
+    (65.481, 128.553, 24.966),
+    (-37.797, -74.203, 112.0),
+    (112.0, -93.786, -18.214),
+)
+_OFFSET = (16.0, 128.0, 128.0)
+
+
+def rgb_to_ycbcr(rgb: Tensor) -> Tensor:
+    """(..., 3, H, W) RGB in [0, 1] -> (..., 3, H, W) Y, Cb, Cr in [0, 1], same dtype."""
+    return _mix(rgb, _matrix(rgb)) + _offset(rgb)
+
+
+def ycbcr_to_rgb(ycbcr: Tensor) -> Tensor:
+    """The inverse of rgb_to_ycbcr; values outside the RGB cube are not clamped."""
+    inverse = torch.linalg.inv(torch.tensor(_FORWARD, dtype=torch.float64) / 255)
+    return _mix(ycbcr - _offset(ycbcr), inverse.to(ycbcr))
+
+
+def luma(rgb: Tensor) -> Tensor:
+    """(..., 3, H, W) RGB in [0, 1] -> (..., 1, H, W) Y in [0, 1]."""
+    return _mix(rgb, _matrix(rgb)[:1]) + _offset(rgb)[:1]
+
+
+def _matrix(like: Tensor) -> Tensor:
+    return torch.tensor(_FORWARD, dtype=like.dtype, device=like.device) / 255  # (3, 3)
+
+
+def _offset(like: Tensor) -> Tensor:
+    offset = torch.tensor(_OFFSET, dtype=like.dtype, device=like.device) / 255
+    return offset[:, None, None]  # (3, 1, 1)
+
+
+def _mix(planes: Tensor, matrix: Tensor) -> Tensor:
+    return torch.einsum("oc,...chw->...ohw", matrix, planes)

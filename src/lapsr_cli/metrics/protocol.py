@@ -1,0 +1,66 @@
+"""The papers' protocol: how a picture at full size becomes a figure.
+
+Crop the original (HR) to a multiple of the scale; shrink its luma by MATLAB's bicubic without
+rounding (LR); enlarge; round to 8 bits; leave out ``scale`` pixels at each edge; PSNR and SSIM
+against the original's luma. MS-LapSRN section 4.1 and the authors' evaluation scripts.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lapsr_cli.color import luma
+from lapsr_cli.errors import UsageError
+from lapsr_cli.metrics.psnr import psnr
+from lapsr_cli.metrics.ssim import ssim
+from lapsr_cli.resize import resize
+
+__all__ = ["Score", "bicubic", "crop_to_multiple", "degrade", "luma_of", "score"]
+
+
+class Score(NamedTuple):
+    """PSNR in dB and SSIM of one picture."""
+
+    psnr: float
+    ssim: float
+
+
+def luma_of(pixels: Tensor) -> Tensor:
+    """uint8 pixels (3, H, W) or (1, H, W) -> float64 luma (H, W) in [0, 1]; grey as it is."""
+    values = pixels.double() / 255
+    return luma(values)[0] if values.shape[0] == 3 else values[0]
+
+
+def crop_to_multiple(picture: Tensor, scale: int) -> Tensor:
+    """(..., H, W) cut at the bottom and right to multiples of ``scale``."""
+    height, width = (side - side % scale for side in picture.shape[-2:])
+    if not (height and width):
+        raise UsageError(f"a picture smaller than {scale} x {scale} cannot be scored at {scale}x")
+    return picture[..., :height, :width]
+
+
+def degrade(hr: Tensor, scale: int) -> Tensor:
+    """HR luma (H, W) in [0, 1], cropped -> LR luma (H/scale, W/scale), not rounded."""
+    return resize(crop_to_multiple(hr, scale), 1 / scale)
+
+
+def bicubic(lr: Tensor, scale: int) -> Tensor:
+    """The baseline every table begins with: LR (H, W) -> (scale H, scale W)."""
+    return resize(lr, float(scale))
+
+
+def score(picture: Tensor, hr: Tensor, scale: int) -> Score:
+    """Score an enlarged luma picture (H, W) against the HR luma it was made from."""
+    reference = crop_to_multiple(hr, scale)
+    shaved = (slice(scale, -scale), slice(scale, -scale))
+    result = _rounded(picture)[shaved]
+    original = _rounded(reference)[shaved]
+    return Score(psnr(result, original), ssim(result, original))
+
+
+def _rounded(picture: Tensor) -> Tensor:
+    """To the nearest of 256 levels in [0, 1]."""
+    return torch.round(picture.double().clamp(0, 1) * 255) / 255

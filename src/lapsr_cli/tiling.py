@@ -1,0 +1,90 @@
+"""Cutting a picture into windows so that the seams cannot be seen. Integers only.
+
+All windows of a picture have one shape; at the picture's edge a window slides inward instead of
+shrinking, so the network's zero padding falls exactly where the picture ends. Each pixel is taken
+from one window, the *core* of which keeps the halo's distance from every artificial edge. An edge
+of the window that is an edge of the picture is not artificial and needs no distance.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ["Span", "Tile", "cut", "fit", "plan"]
+
+
+class Span(NamedTuple):
+    """Along one axis: a window and the part of it that is used, both half open, in pixels."""
+
+    start: int
+    stop: int
+    core_start: int
+    core_stop: int
+
+
+class Tile(NamedTuple):
+    """One window of a picture: its rows and its columns."""
+
+    rows: Span
+    columns: Span
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the window."""
+        return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
+
+
+def cut(length: int, tile: int, before: int, after: int) -> list[Span]:
+    """Cover 0..length with windows of ``tile + before + after`` pixels, or one of ``length``.
+
+    ``before`` and ``after`` are the halo. The cores join without gap or overlap.
+    """
+    window = tile + before + after
+    if window >= length:
+        return [Span(0, length, 0, length)]
+    spans: list[Span] = []
+    covered = 0
+    while covered < length:
+        start = min(max(covered - before, 0), length - window)
+        stop = start + window
+        core_stop = length if stop == length else stop - after
+        spans.append(Span(start, stop, covered, core_stop))
+        covered = core_stop
+    return spans
+
+
+def plan(
+    height: int, width: int, tile: tuple[int, int], before: int, after: int
+) -> list[Tile]:
+    """Every window of a picture, row by row; ``tile`` is (height, width) without the halo."""
+    columns = cut(width, tile[1], before, after)
+    return [Tile(row, column) for row in cut(height, tile[0], before, after) for column in columns]
+
+
+def fit(
+    height: int, width: int, before: int, after: int, max_pixels: int
+) -> tuple[int, int]:
+    """The (height, width) of the tile, halo not counted, that computes the fewest pixels.
+
+    Windows, halo included, hold at most ``max_pixels`` pixels, but a tile is never smaller than
+    one pixel, however little is allowed. The whole picture if it fits.
+    """
+    halo = before + after
+    if height * width <= max_pixels:
+        return height, width
+
+    def area(tile: tuple[int, int]) -> int:
+        tiles = plan(height, width, tile, before, after)
+        return len(tiles) * tiles[0].shape[0] * tiles[0].shape[1]
+
+    candidates: list[tuple[int, int]] = []
+    for count in range(1, width + 1):
+        tile_width = -(-width // count)
+        window_width = min(tile_width + halo, width)
+        window_height = max_pixels // window_width
+        tile_height = window_height if window_height >= height else window_height - halo
+        if tile_height >= 1:
+            candidates.append((min(tile_height, height), tile_width))
+        if window_width <= halo + 1:
+            break
+    return min(candidates, key=area, default=(1, 1))

@@ -1,0 +1,69 @@
+"""The models that lapsr knows: weights/manifest.json, the one source of truth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Entry", "Manifest", "embedded_folder", "manifest"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One model: an embedded file, which is safetensors, or a file to download, which is .mat.
+
+    ``bytes`` and ``sha256`` are those of ``file`` as it is shipped or served. ``url`` is None for
+    an embedded model.
+    """
+
+    name: str
+    title: str
+    description: str
+    file: str
+    bytes: int
+    sha256: str
+    scales: tuple[int, ...]
+    licence: str
+    papers: tuple[str, ...]
+    url: str | None = None
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the file comes with lapsr itself."""
+        return self.url is None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The models by name, in the order of the file, and the one used when none is named."""
+
+    default: str
+    entries: Mapping[str, Entry]
+
+    def by_sha256(self, sha256: str) -> Entry | None:
+        """The model whose file has this checksum."""
+        return next((e for e in self.entries.values() if e.sha256 == sha256), None)
+
+
+def embedded_folder() -> Path:
+    """Where the manifest and the embedded models lie: in the wheel, or in a source checkout."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "embedded"
+    return installed if installed.is_dir() else package.parents[1] / "weights"
+
+
+@cache
+def manifest() -> Manifest:
+    """Read the manifest that came with lapsr."""
+    content = json.loads((embedded_folder() / "manifest.json").read_text(encoding="utf-8"))
+    entries = [_entry(values) for values in content["models"]]
+    return Manifest(content["default"], {entry.name: entry for entry in entries})
+
+
+def _entry(values: Mapping[str, Any]) -> Entry:
+    lists = {key: tuple(values[key]) for key in ("scales", "papers")}
+    return Entry(**{**values, **lists})
