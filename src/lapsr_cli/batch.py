@@ -1,0 +1,198 @@
+"""Folders of pictures: decode, enlarge and encode at the same time; one failure stops nothing."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from lapsr_cli import image_io
+from lapsr_cli.errors import NothingMatched, PictureError, UsageError
+from lapsr_cli.files import Naming, Source, find, name_outputs, whole_file
+from lapsr_cli.image_io import SUFFIXES, Picture
+from lapsr_cli.report import Outcome
+from lapsr_cli.upscaler import Advance, Pyramid, Task, Upscaler
+
+__all__ = ["IfExists", "Plan", "Selection", "Work", "plan", "run"]
+
+IfExists = Literal["skip", "overwrite", "error"]
+
+_DECODERS = 2
+_DECODED_AHEAD = 4
+_ENCODERS = 2
+_ENCODING = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which pictures to enlarge, to which scales, and where the results go.
+
+    ``inputs``: files, folders and glob patterns. ``form``: "auto" keeps each input's format, else
+    jpg, png, webp or tiff. ``quality``: of JPEG and WebP, 1 to 100. ``if_exists``: what to do
+    about an output that is there already.
+    """
+
+    inputs: tuple[str, ...]
+    output: Path
+    scales: tuple[int, ...]
+    form: str = "auto"
+    quality: int = 95
+    name: str = "{stem}_x{scale}"
+    if_exists: IfExists = "skip"
+
+    def __post_init__(self) -> None:
+        if not self.inputs:
+            raise UsageError("INPUT is missing: name files, folders or patterns")
+        if not self.scales:
+            raise UsageError("-s/--scale: name at least one scale")
+        if self.form != "auto" and f".{self.form}" not in SUFFIXES:
+            raise UsageError(f"-f/--format {self.form}: must be auto, jpg, png, webp or tiff")
+        if not 1 <= self.quality <= 100:
+            raise UsageError(f"--quality {self.quality}: must be from 1 to 100")
+
+    @property
+    def naming(self) -> Naming:
+        """The rule for the names of the outputs."""
+        suffix = None if self.form == "auto" else f".{self.form}"
+        return Naming(
+            folder=self.output, scales=self.scales, pattern=self.name, suffix=suffix
+        )
+
+
+@dataclass(frozen=True)
+class Work:
+    """One picture to read, and the outputs to write from it."""
+
+    source: Source
+    outputs: Mapping[int, Path]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The pictures to enlarge, and those whose fate is known beforehand."""
+
+    works: list[Work]
+    settled: list[Outcome]
+
+
+def plan(selection: Selection) -> Plan:
+    """Find the pictures, name their outputs, and see which of those are there already.
+
+    Makes the output folder. Raises NothingMatched if no picture is found, UsageError if the
+    output folder cannot be written or names collide.
+    """
+    found = find(selection.inputs, SUFFIXES, selection.output)
+    settled = [
+        Outcome(source=Path(text), status="failed", message=f"{text}: no such file or folder")
+        for text in found.missing
+    ]
+    if not found.sources:
+        if found.missing:
+            raise NothingMatched(settled[0].message)
+        raise NothingMatched(f"{selection.inputs[0]}: no pictures ({', '.join(SUFFIXES)}) in it")
+    works: list[Work] = []
+    for source, outputs in name_outputs(found.sources, selection.naming).items():
+        unsupported = _unsupported(outputs)
+        existing = [path for path in outputs.values() if path.exists()]
+        if unsupported:
+            settled.append(_failed(source, f"{source.path}: cannot write {unsupported}; give -f"))
+        elif existing and selection.if_exists == "error":
+            settled.append(_failed(source, f"{source.path}: {existing[0]} exists already"))
+        else:
+            if selection.if_exists == "skip":
+                outputs = {s: path for s, path in outputs.items() if path not in existing}
+            if outputs:
+                works.append(Work(source, outputs))
+            else:
+                settled.append(
+                    Outcome(source=source.path, status="skipped", message="outputs exist")
+                )
+    _prepare_folder(selection.output)
+    return Plan(works, settled)
+
+
+def run(
+    works: Iterable[Work],
+    upscaler: Upscaler,
+    selection: Selection,
+    advance: Advance = lambda share, output_pixels: None,
+) -> Iterator[Outcome]:
+    """Enlarge every picture and give what became of each, as it becomes known.
+
+    ``advance`` is told how far the network is, as Upscaler.stream says.
+    """
+    failures: deque[Outcome] = deque()
+    writing: deque[Future[Outcome]] = deque()
+    with (
+        ThreadPoolExecutor(_DECODERS, "decode") as decoders,
+        ThreadPoolExecutor(_ENCODERS, "encode") as encoders,
+    ):
+        tasks = _decoded(works, decoders, failures)
+        for work, pyramid in upscaler.stream(tasks, advance):
+            writing.append(encoders.submit(_write, work, pyramid, selection.quality))
+            while len(writing) > _ENCODING or (writing and writing[0].done()):
+                yield writing.popleft().result()
+            while failures:
+                yield failures.popleft()
+        for future in writing:
+            yield future.result()
+        yield from failures
+
+
+def _decoded(
+    works: Iterable[Work], decoders: ThreadPoolExecutor, failures: deque[Outcome]
+) -> Iterator[Task[Work]]:
+    """Pictures in order, read a few ahead; what cannot be read goes to ``failures``."""
+    ahead: deque[tuple[Work, Future[Picture]]] = deque()
+    remaining = iter(works)
+    while True:
+        while len(ahead) < _DECODED_AHEAD and (work := next(remaining, None)) is not None:
+            ahead.append((work, decoders.submit(image_io.read, work.source.path)))
+        if not ahead:
+            return
+        work, future = ahead.popleft()
+        try:
+            picture = future.result()
+        except PictureError as error:
+            failures.append(_failed(work.source, str(error)))
+        else:
+            yield Task(work, picture, tuple(work.outputs))
+
+
+def _write(work: Work, pyramid: Pyramid, quality: int) -> Outcome:
+    try:
+        for scale, picture in pyramid.items():
+            image_io.write(picture, work.outputs[scale], quality=quality)
+    except PictureError as error:
+        return _failed(work.source, str(error))
+    pixels = sum(picture.height * picture.width for picture in pyramid.values())
+    return Outcome(
+        source=work.source.path,
+        status="done",
+        outputs=tuple(work.outputs.values()),
+        megapixels=pixels / 1e6,
+    )
+
+
+def _failed(source: Source, message: str) -> Outcome:
+    return Outcome(source=source.path, status="failed", message=message)
+
+
+def _unsupported(outputs: Mapping[int, Path]) -> str:
+    """The suffix of the outputs if no format goes by it (a named file may have any)."""
+    suffix = next(iter(outputs.values())).suffix
+    return "" if suffix.lower() in SUFFIXES else suffix or "a file without suffix"
+
+
+def _prepare_folder(folder: Path) -> None:
+    """Make the output folder and see that it can be written, before any work is done."""
+    probe = folder / ".lapsr-probe"
+    try:
+        with whole_file(probe):
+            pass
+        probe.unlink()
+    except OSError as error:
+        raise UsageError(f"-o/--output {folder}: {error.strerror or error}") from error

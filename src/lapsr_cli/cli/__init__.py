@@ -1,0 +1,49 @@
+"""The command line. Commands import what they need when they run: --help loads no torch."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from lapsr_cli import __version__
+from lapsr_cli.cli.upscale import upscale
+from lapsr_cli.cli.weights import weights
+from lapsr_cli.errors import INTERRUPTED, LapsrError
+
+__all__ = ["lapsr", "main"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="lapsr")
+def lapsr() -> None:
+    """Upscale photos 2x, 4x and 8x with the Laplacian pyramid network (LapSRN, MS-LapSRN).
+
+    Exit codes: 0 all done or skipped; 1 some pictures failed, the rest are done; 2 wrong usage;
+    3 nothing matched; 4 no model, weights or device; 130 interrupted.
+    """
+
+
+lapsr.add_command(upscale)
+lapsr.add_command(weights)
+
+
+def main() -> None:
+    """Run the command line; every expected error becomes one line and its exit code."""
+    try:
+        code = lapsr.main(standalone_mode=False)
+    except LapsrError as error:
+        code = _complain(str(error), error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        code = error.exit_code
+    except click.ClickException as error:
+        code = _complain(error.format_message(), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        code = _complain("interrupted", INTERRUPTED)
+    sys.exit(code)
+
+
+def _complain(message: str, code: int) -> int:
+    click.echo(f"lapsr: {' '.join(message.split())}", err=True)
+    return code

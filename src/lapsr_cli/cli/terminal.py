@@ -1,0 +1,122 @@
+"""What all commands say on stderr, and how: one console, so that a bar and a line never mix."""
+
+from __future__ import annotations
+
+import logging
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from lapsr_cli.report import Outcome
+
+__all__ = ["PictureBar", "console", "say", "show_log"]
+
+console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def say(message: str) -> None:
+    """One line on stderr."""
+    console.print(message)
+
+
+def show_log(*, verbose: bool = False) -> None:
+    """Let the package's log records come out as lines on stderr."""
+    handler = RichHandler(
+        console=console,
+        show_time=False,
+        show_level=False,
+        show_path=False,
+        markup=False,
+        highlighter=None,
+    )
+    log = logging.getLogger("lapsr_cli")
+    log.handlers = [handler]
+    log.setLevel(logging.DEBUG if verbose else logging.INFO)
+
+
+class PictureBar:
+    """One bar for a whole batch: pictures done, output megapixels per second, time left.
+
+    On a terminal only; elsewhere nothing is drawn.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._progress = Progress(
+            TextColumn("{task.fields[done]}/{task.total:.0f} pictures"),
+            BarColumn(),
+            TextColumn("{task.percentage:3.0f} %  {task.fields[rate]:.2f} MP/s"),
+            TimeRemainingColumn(compact=True),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal or not total,
+            speed_estimate_period=600,
+        )
+        self._task = self._progress.add_task("", total=total, done=0, rate=0.0)
+        self._start = time.monotonic()
+        self._done = 0
+        self._megapixels = 0.0
+
+    def __enter__(self) -> PictureBar:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def advance(self, share: float, output_pixels: int) -> None:
+        """A pass of the network did ``share`` of a picture, which gave ``output_pixels``."""
+        self._megapixels += output_pixels / 1e6
+        self._progress.update(
+            self._task,
+            advance=share,
+            rate=self._megapixels / (time.monotonic() - self._start),
+        )
+
+    def settle(self, outcome: Outcome) -> None:
+        """A picture is on disk, or failed: one that was never begun counts as gone through."""
+        self._done += outcome.status == "done"
+        self._progress.update(self._task, done=self._done)
+        if outcome.status == "failed":
+            self._progress.update(self._task, advance=1)
+
+
+class ByteBar:
+    """The progress of one download, on a terminal only."""
+
+    def __init__(self, name: str, size: int) -> None:
+        self._progress = Progress(
+            TextColumn(name),
+            BarColumn(),
+            DownloadColumn(),
+            TimeRemainingColumn(compact=True),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task("", total=size)
+
+    def __enter__(self) -> ByteBar:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def advance(self, done: int) -> None:
+        """``done`` bytes are there."""
+        self._progress.update(self._task, completed=done)

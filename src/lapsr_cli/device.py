@@ -1,0 +1,85 @@
+"""Which device computes, in which precision, and how much memory it has left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import psutil
+import torch
+
+from lapsr_cli.errors import DeviceError, UsageError
+
+__all__ = ["Device", "Precision", "choose", "free_memory"]
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device, the type of the features on it, and why it was taken, in words."""
+
+    torch: torch.device
+    dtype: torch.dtype
+    reason: str
+
+    @property
+    def precision(self) -> str:
+        """"fp32", "bf16" or "fp16"."""
+        return next(name for name, dtype in _DTYPES.items() if dtype == self.dtype)
+
+    def __str__(self) -> str:
+        if self.torch.type == "cuda":
+            name = torch.cuda.get_device_name(self.torch)
+        else:
+            threads = torch.get_num_threads()
+            name = f"{threads} threads" if self.torch.type == "cpu" else "Apple GPU"
+        return f"{self.torch}, {name}, {self.precision} ({self.reason})"
+
+
+def choose(device: str = "auto", precision: Precision = "auto") -> Device:
+    """Resolve ``device``: "auto", "cpu", "cuda", "cuda:N" or "mps".
+
+    "auto" is the first of CUDA, MPS and CPU that torch finds. Precision "auto" is fp32. Raises
+    DeviceError for a device that is not there, UsageError for a name that is none.
+    """
+    if precision not in ("auto", *_DTYPES):
+        raise UsageError(f"--precision {precision}: must be auto, fp32, bf16 or fp16")
+    chosen, reason = _choose_device(device)
+    dtype = torch.float32 if precision == "auto" else _DTYPES[precision]
+    if chosen.type == "cpu" and dtype == torch.float16:
+        raise DeviceError("--precision fp16: not on the CPU; use fp32 or bf16")
+    return Device(chosen, dtype, reason)
+
+
+def _choose_device(device: str) -> tuple[torch.device, str]:
+    cuda = torch.cuda.is_available()
+    mps = torch.backends.mps.is_available()
+    if device == "auto":
+        if cuda:
+            return torch.device("cuda:0"), "auto: the first CUDA device"
+        if mps:
+            return torch.device("mps"), "auto: no CUDA device, MPS found"
+        return torch.device("cpu"), f"auto: torch {torch.__version__} finds no CUDA or MPS device"
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise UsageError(f"--device {device}: must be auto, cpu, cuda, cuda:N or mps") from error
+    if chosen.type not in ("cpu", "cuda", "mps"):
+        raise UsageError(f"--device {device}: must be auto, cpu, cuda, cuda:N or mps")
+    if chosen.type == "cuda" and not cuda:
+        raise DeviceError(f"--device {device}: torch {torch.__version__} finds no CUDA device")
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise DeviceError(f"--device {device}: there are {torch.cuda.device_count()} CUDA devices")
+    if chosen.type == "mps" and not mps:
+        raise DeviceError(f"--device {device}: torch {torch.__version__} finds no MPS device")
+    return chosen, "asked for"
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that a run may still take on ``device``."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available)

@@ -1,0 +1,68 @@
+"""The reference model prepared for one device: bytes in, one pass, bytes out."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from lapsr_cli.color import rgb_to_ycbcr, ycbcr_to_rgb
+from lapsr_cli.device import Device
+from lapsr_cli.model import LaplacianPyramid
+from lapsr_cli.resize import resize
+
+__all__ = ["Runtime"]
+
+
+class Runtime:
+    """A network on a device.
+
+    Features are computed channels-last in the device's precision; the image branch, the colour
+    conversion and the chroma stay in fp32, so half precision costs a fraction of an 8-bit level.
+    """
+
+    def __init__(self, model: LaplacianPyramid, device: Device) -> None:
+        self.config = model.config
+        self.device = device
+        self.model = copy.deepcopy(model).to(device.torch)
+        for module in self.model.modules():
+            if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) and module.in_channels > 1:
+                module.to(device.dtype)
+        self.model.conv_in.to(device.dtype)
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def bytes_per_pixel(self, scale: int) -> int:
+        """Device memory that one input pixel needs at the peak of a pass to ``scale``.
+
+        The peak is the last level: its upsampled features, their cropped copy, three maps of half
+        that height and width; a half more is what the allocator was seen to add on the CPU.
+        """
+        maps = 2.5 * scale**2 + 3 * (scale / 2) ** 2
+        return round(maps * self.config.channels * self.device.dtype.itemsize)
+
+    @torch.inference_mode()
+    def __call__(self, windows: Tensor, scales: Iterable[int]) -> dict[int, Tensor]:
+        """uint8 (B, C, H, W) on the CPU -> {scale: uint8 (B, C, scale H, scale W)} on the CPU.
+
+        C is 3, RGB, or 1, grey, which goes in as it is. One pass of the network, whatever the
+        scales.
+        """
+        wanted = sorted(scales)
+        pixels = windows.to(self.device.torch, non_blocking=True).float() / 255  # (B, C, H, W)
+        if pixels.shape[1] == 1:
+            pictures = self.model(pixels, wanted[-1])
+            return {scale: _to_bytes(pictures[scale]) for scale in wanted}
+        ycbcr = rgb_to_ycbcr(pixels)  # (B, 3, H, W)
+        pictures = self.model(ycbcr[:, :1].contiguous(), wanted[-1])
+        results: dict[int, Tensor] = {}
+        for scale in wanted:
+            chroma = resize(ycbcr[:, 1:], float(scale))  # (B, 2, scale H, scale W)
+            enlarged = torch.cat([pictures[scale], chroma], dim=1)  # (B, 3, scale H, scale W)
+            results[scale] = _to_bytes(ycbcr_to_rgb(enlarged))
+        return results
+
+
+def _to_bytes(picture: Tensor) -> Tensor:
+    return (picture.clamp(0, 1) * 255).round().to(torch.uint8).cpu()

@@ -1,0 +1,181 @@
+"""Models by name or by file: finding, downloading, importing.
+
+A name is looked up in the manifest, then among imported models. Everything that comes out of
+here has been checked: size and SHA-256 of what was downloaded or embedded, SHA-256 of what was
+cached, and every tensor against the network's configuration.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from filelock import FileLock
+
+from lapsr_cli.errors import ChecksumError, OfflineError, UnknownModel, UsageError, WeightsError
+from lapsr_cli.model import LaplacianPyramid, PyramidConfig
+from lapsr_cli.weights import cache
+from lapsr_cli.weights.download import Retry, fetch
+from lapsr_cli.weights.manifest import Entry, embedded_folder, manifest
+from lapsr_cli.weights.matconvnet import read_mat
+from lapsr_cli.weights.stored import Weights, read_pth, read_safetensors, write_safetensors
+
+__all__ = ["download", "find", "import_file", "load", "obtain", "read_file"]
+
+log = logging.getLogger(__name__)
+
+_READABLE = (".mat", ".pt", ".pth", ".safetensors")
+
+
+def load(model: str | None = None, *, offline: bool = False) -> LaplacianPyramid:
+    """The network ``model`` (a name, a file, or None for the default), ready for inference.
+
+    A model that is known and not there is downloaded, unless ``offline``. Raises WeightsError.
+    """
+    path = obtain(model or manifest().default, offline=offline)
+    return read_file(path).model(str(path))
+
+
+def obtain(model: str, *, offline: bool = False) -> Path:
+    """The checked file of a model, downloaded first where that is needed and allowed."""
+    try:
+        path = find(model)
+    except ChecksumError as error:
+        if model not in manifest().entries or manifest().entries[model].embedded:
+            raise
+        log.warning("%s; downloading it again", error)
+        path = None
+    return path or download(model, offline=offline)
+
+
+def find(model: str) -> Path | None:
+    """The checked file of a model that is on this machine; None if it has to be downloaded.
+
+    Raises UnknownModel for a name nobody knows and ChecksumError for a damaged file.
+    """
+    if os.sep in model or Path(model).suffix in _READABLE:
+        if not Path(model).is_file():
+            raise UnknownModel(f"-m/--model {model}: no such file")
+        return Path(model)
+    entry = manifest().entries.get(model)
+    if entry is not None and entry.embedded:
+        return _embedded(entry)
+    path = cache.model_path(model)
+    if path.is_file():
+        cache.check(path)
+        return path
+    if entry is None:
+        raise _unknown(model)
+    return None
+
+
+def _embedded(entry: Entry) -> Path:
+    path = embedded_folder() / entry.file
+    if not path.is_file() or cache.sha256_of(path) != entry.sha256:
+        raise ChecksumError(f"{path}: the embedded model is damaged; install lapsr again")
+    return path
+
+
+def _unknown(model: str) -> UnknownModel:
+    known = [*manifest().entries, *cache.names()]
+    close = difflib.get_close_matches(model, known, n=1)
+    hint = f"did you mean {close[0]}?" if close else "see `lapsr weights list`"
+    return UnknownModel(f"-m/--model {model}: no such model; {hint}")
+
+
+def download(
+    name: str,
+    *,
+    offline: bool = False,
+    retry: Retry | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Path:
+    """Download a model of the manifest, verify it, convert it, and keep it in the cache.
+
+    Returns at once if it is there. LAPSR_WEIGHTS_URL, a base address, takes the place of the
+    authors' server. Raises OfflineError, DownloadError, ChecksumError, WeightsError.
+    """
+    entry = manifest().entries.get(name)
+    if entry is None:
+        raise _unknown(name)
+    if entry.url is None:
+        return _embedded(entry)
+    part = cache.home() / "downloads" / f"{entry.sha256}.part"
+    try:
+        if present := _present(name):
+            return present
+        if offline:
+            raise OfflineError(f"-m/--model {name}: not on this machine, and --offline was given")
+        part.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(part.with_suffix(".lock")):
+            if present := _present(name):
+                return present
+            mirror = os.environ.get("LAPSR_WEIGHTS_URL", "").rstrip("/")
+            url = f"{mirror}/{entry.file}" if mirror else entry.url
+            log.info("downloading %s (%.1f MB)", url, entry.bytes / 1e6)
+            fetch(
+                url, part, size=entry.bytes, sha256=entry.sha256, retry=retry, progress=progress
+            )
+            path = cache.store(name, read_mat(part))
+            part.unlink()
+            return path
+    except OSError as error:
+        raise cache.unwritable(error) from error
+
+
+def _present(name: str) -> Path | None:
+    """The cached model, if it is there and whole."""
+    try:
+        return find(name)
+    except ChecksumError:
+        return None
+
+
+def read_file(path: Path, config: PyramidConfig | None = None) -> Weights:
+    """Read weights by the file's ending; ``config`` for a file that does not carry its own.
+
+    Raises WeightsError, naming the file.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".mat":
+        return read_mat(path)
+    if suffix in (".pt", ".pth"):
+        return read_pth(path, config)
+    if suffix == ".safetensors":
+        return read_safetensors(path, config)
+    raise WeightsError(f"{path}: weights are read from {', '.join(_READABLE)}")
+
+
+def import_file(
+    path: Path, output: Path | None = None, config: PyramidConfig | None = None
+) -> str:
+    """Convert a weights file and return what -m takes: a name in the cache, or ``output``.
+
+    One of the authors' files gets its name in the manifest; any other the file's own. Raises
+    WeightsError, also if another model has that name, and UsageError for a bad ``output``.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file")
+    weights = read_file(path, config)
+    weights.model(str(path))
+    if output is not None:
+        if output.suffix != ".safetensors":
+            raise UsageError(f"-o/--output {output}: must end in .safetensors")
+        try:
+            write_safetensors(weights, output)
+        except OSError as error:
+            raise WeightsError(f"-o/--output {output}: {error.strerror or error}") from error
+        return str(output)
+    known = manifest().by_sha256(cache.sha256_of(path))
+    name = known.name if known else re.sub(r"[^a-z0-9.]+", "-", path.stem.lower()).strip("-.")
+    if known is None and not name:
+        raise UsageError(f"{path}: no name can be made of this; give -o/--output")
+    if known is None and (name in manifest().entries or name in cache.names()):
+        raise WeightsError(f"{path}: there is a model {name} already; give -o/--output")
+    if known is None or not known.embedded:
+        cache.store(name, weights)
+    return name
