@@ -36,10 +36,11 @@ class Runtime:
     def bytes_per_pixel(self, scale: int) -> int:
         """Device memory that one input pixel needs at the peak of a pass to ``scale``.
 
-        The peak is the last level: its upsampled features, their cropped copy, three maps of half
-        that height and width; a half more is what the allocator was seen to add on the CPU.
+        The peak is the last level: its upsampled features, their cropped copy, and three maps of
+        half that height and width. The CPU's allocator was measured to take two copies more.
         """
-        maps = 2.5 * scale**2 + 3 * (scale / 2) ** 2
+        copies = 4 if self.device.torch.type == "cpu" else 2.5
+        maps = copies * scale**2 + 3 * (scale / 2) ** 2
         return round(maps * self.config.channels * self.device.dtype.itemsize)
 
     @torch.inference_mode()

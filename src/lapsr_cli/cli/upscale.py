@@ -85,8 +85,10 @@ def upscale(  # noqa: PLR0913
 
     from lapsr_cli.batch import Selection, plan
     from lapsr_cli.cli.terminal import say, show_log
+    from lapsr_cli.device import keep_freed_memory
     from lapsr_cli.upscaler import Upscaler, Windows
 
+    keep_freed_memory()
     show_log(verbose=verbose)
     selection = Selection(
         inputs=inputs + more_inputs,
