@@ -57,9 +57,7 @@ class Selection:
     def naming(self) -> Naming:
         """The rule for the names of the outputs."""
         suffix = None if self.form == "auto" else f".{self.form}"
-        return Naming(
-            folder=self.output, scales=self.scales, pattern=self.name, suffix=suffix
-        )
+        return Naming(folder=self.output, scales=self.scales, pattern=self.name, suffix=suffix)
 
 
 @dataclass(frozen=True)
@@ -101,15 +99,11 @@ def plan(selection: Selection) -> Plan:
             settled.append(_failed(source, f"{source.path}: cannot write {unsupported}; give -f"))
         elif existing and selection.if_exists == "error":
             settled.append(_failed(source, f"{source.path}: {existing[0]} exists already"))
+        elif len(existing) == len(outputs) and selection.if_exists == "skip":
+            settled.append(Outcome(source=source.path, status="skipped", message="outputs exist"))
         else:
-            if selection.if_exists == "skip":
-                outputs = {s: path for s, path in outputs.items() if path not in existing}
-            if outputs:
-                works.append(Work(source, outputs))
-            else:
-                settled.append(
-                    Outcome(source=source.path, status="skipped", message="outputs exist")
-                )
+            keep = existing if selection.if_exists == "skip" else ()
+            works.append(Work(source, {s: p for s, p in outputs.items() if p not in keep}))
     _prepare_folder(selection.output)
     return Plan(works, settled)
 

@@ -26,22 +26,22 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 class Device:
     """A device, the type of the features on it, and why it was taken, in words."""
 
-    torch: torch.device
+    torch_device: torch.device
     dtype: torch.dtype
     reason: str
 
     @property
     def precision(self) -> str:
-        """"fp32", "bf16" or "fp16"."""
+        """ "fp32", "bf16" or "fp16"."""
         return next(name for name, dtype in _DTYPES.items() if dtype == self.dtype)
 
     def __str__(self) -> str:
-        if self.torch.type == "cuda":
-            name = torch.cuda.get_device_name(self.torch)
+        if self.torch_device.type == "cuda":
+            name = torch.cuda.get_device_name(self.torch_device)
         else:
             threads = torch.get_num_threads()
-            name = f"{threads} threads" if self.torch.type == "cpu" else "Apple GPU"
-        return f"{self.torch}, {name}, {self.precision} ({self.reason})"
+            name = f"{threads} threads" if self.torch_device.type == "cpu" else "Apple GPU"
+        return f"{self.torch_device}, {name}, {self.precision} ({self.reason})"
 
 
 def choose(device: str = "auto", precision: Precision = "auto") -> Device:

@@ -44,7 +44,7 @@ def find(inputs: Iterable[str], suffixes: Collection[str], output: Path) -> Foun
     missing: list[str] = []
     for text in inputs:
         exists = os.path.lexists(text)
-        matches = [text] if exists else sorted(glob.glob(text, recursive=True))
+        matches = [text] if exists else sorted(glob.glob(text, recursive=True))  # noqa: PTH207 (absolute patterns)
         if not matches:
             missing.append(text)
         for match in matches:
@@ -92,7 +92,7 @@ class Naming:
             names = [self.pattern.format(stem="a", scale=scale) for scale in self.scales]
         except (KeyError, ValueError, IndexError) as error:
             raise UsageError(f"--name {self.pattern!r}: only {{stem}} and {{scale}}") from error
-        if any(os.path.basename(name) != name or name in ("", ".", "..") for name in names):
+        if any(name in ("", ".", "..") or Path(name).name != name for name in names):
             raise UsageError(f"--name {self.pattern!r} is not a file name")
         if len(set(names)) < len(names):
             raise UsageError(f"--name {self.pattern!r} needs {{scale}}: several scales are made")

@@ -40,12 +40,12 @@ class Picture:
     @property
     def height(self) -> int:
         """Rows of pixels."""
-        return self.pixels.shape[0]
+        return int(self.pixels.shape[0])
 
     @property
     def width(self) -> int:
         """Columns of pixels."""
-        return self.pixels.shape[1]
+        return int(self.pixels.shape[1])
 
 
 def read(path: Path) -> Picture:
@@ -63,7 +63,7 @@ def read(path: Path) -> Picture:
     except Image.DecompressionBombError as error:
         raise UnreadablePicture(f"{path}: too many pixels ({error})") from error
     # Pillow's decoders raise whatever a damaged file makes them trip over.
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         raise UnreadablePicture(f"{path}: damaged ({type(error).__name__}: {error})") from error
 
 

@@ -222,9 +222,7 @@ class _Interval(NamedTuple):
     def before_upsampling(self, kernel: int, crop: int) -> _Interval:
         """What a transposed convolution of stride 2 reads: output o takes input i and tap k
         where o = 2 i + k - crop."""
-        return _Interval(
-            math.ceil((self.first + crop - (kernel - 1)) / 2), (self.last + crop) // 2
-        )
+        return _Interval(math.ceil((self.first + crop - (kernel - 1)) / 2), (self.last + crop) // 2)
 
 
 def halo(config: PyramidConfig, scale: int) -> Halo:

@@ -45,9 +45,7 @@ class Report:
         megapixels = sum(outcome.megapixels for outcome in self.outcomes)
         parts = [f"{self.count('done')} done ({files} files)"]
         parts += [
-            f"{count} {status}"
-            for status in ("skipped", "failed")
-            if (count := self.count(status))  # type: ignore[arg-type]
+            f"{count} {status}" for status in ("skipped", "failed") if (count := self.count(status))
         ]
         if megapixels:
             rate = megapixels / seconds

@@ -26,7 +26,7 @@ class Runtime:
     def __init__(self, model: LaplacianPyramid, device: Device) -> None:
         self.config = model.config
         self.device = device
-        self.model = copy.deepcopy(model).to(device.torch)
+        self.model = copy.deepcopy(model).to(device.torch_device)
         for module in self.model.modules():
             if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) and module.in_channels > 1:
                 module.to(device.dtype)
@@ -39,7 +39,7 @@ class Runtime:
         The peak is the last level: its upsampled features, their cropped copy, and three maps of
         half that height and width. The CPU's allocator was measured to take two copies more.
         """
-        copies = 4 if self.device.torch.type == "cpu" else 2.5
+        copies = 4 if self.device.torch_device.type == "cpu" else 2.5
         maps = copies * scale**2 + 3 * (scale / 2) ** 2
         return round(maps * self.config.channels * self.device.dtype.itemsize)
 
@@ -51,7 +51,9 @@ class Runtime:
         scales.
         """
         wanted = sorted(scales)
-        pixels = windows.to(self.device.torch, non_blocking=True).float() / 255  # (B, C, H, W)
+        pixels = (
+            windows.to(self.device.torch_device, non_blocking=True).float() / 255
+        )  # (B, C, H, W)
         if pixels.shape[1] == 1:
             pictures = self.model(pixels, wanted[-1])
             return {scale: _to_bytes(pictures[scale]) for scale in wanted}

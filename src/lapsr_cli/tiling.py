@@ -53,17 +53,13 @@ def cut(length: int, tile: int, before: int, after: int) -> list[Span]:
     return spans
 
 
-def plan(
-    height: int, width: int, tile: tuple[int, int], before: int, after: int
-) -> list[Tile]:
+def plan(height: int, width: int, tile: tuple[int, int], before: int, after: int) -> list[Tile]:
     """Every window of a picture, row by row; ``tile`` is (height, width) without the halo."""
     columns = cut(width, tile[1], before, after)
     return [Tile(row, column) for row in cut(height, tile[0], before, after) for column in columns]
 
 
-def fit(
-    height: int, width: int, before: int, after: int, max_pixels: int
-) -> tuple[int, int]:
+def fit(height: int, width: int, before: int, after: int, max_pixels: int) -> tuple[int, int]:
     """The (height, width) of the tile, halo not counted, that computes the fewest pixels.
 
     Windows, halo included, hold at most ``max_pixels`` pixels, but a tile is never smaller than

@@ -106,7 +106,7 @@ class Upscaler:
         self.runtime = Runtime(model, device or choose())
         self.config = model.config
         self.windows = windows or Windows()
-        self._budget = int(free_memory(self.runtime.device.torch) * _MEMORY_SHARE)
+        self._budget = int(free_memory(self.runtime.device.torch_device) * _MEMORY_SHARE)
 
     @classmethod
     def from_weights(
@@ -144,7 +144,9 @@ class Upscaler:
     def check_scales(self, scales: Iterable[int]) -> None:
         """Raise UsageError for a scale that this model does not make."""
         for scale in scales:
-            self.config.level_of(scale)
+            if scale not in self.config.scales:
+                made = ", ".join(map(str, self.config.scales))
+                raise UsageError(f"-s/--scale {scale}: this model makes the scales {made}")
 
     def stream(
         self,
@@ -154,8 +156,9 @@ class Upscaler:
         """Enlarge pictures as they come; each result is given as soon as it is whole.
 
         Windows of one form, of whichever pictures, go through the network together; results may
-        so change places. At most 16 pictures, or outputs of 512 MiB, wait for windows of others. ``advance`` is told after each
-        pass, for each window in it, the share of its picture and the output pixels it gave.
+        so change places. At most 16 pictures, or outputs of 512 MiB, wait for windows
+        of others. ``advance`` is told after each pass, for each window in it, the share of its
+        picture and the output pixels it gave.
         """
         queues: _Queues[Key] = _Queues()
         open_jobs: deque[_Job[Key]] = deque()
@@ -181,8 +184,9 @@ class Upscaler:
         tiles = self._cut(task)
         channels, height, width = pixels.shape
         outputs = {
-            scale: torch.empty((scale * height, scale * width, channels), dtype=torch.uint8)
-            .permute(2, 0, 1)
+            scale: torch.empty(
+                (scale * height, scale * width, channels), dtype=torch.uint8
+            ).permute(2, 0, 1)
             for scale in task.scales
         }
         return _Job(task, pixels, outputs, len(tiles)), tiles
@@ -205,7 +209,7 @@ class Upscaler:
             return self.windows.batch
         height, width, _, scales = form
         need = height * width * self.runtime.bytes_per_pixel(max(scales))
-        on_cpu = self.runtime.device.torch.type == "cpu"
+        on_cpu = self.runtime.device.torch_device.type == "cpu"
         allowed = min(self._budget, _CPU_BATCH_BYTES) if on_cpu else self._budget
         return max(1, min(_LARGEST_BATCH, allowed // need))
 
@@ -214,7 +218,9 @@ class Upscaler:
         taken = queues.take(form, self._batch(form))
         windows = torch.stack(
             [
-                job.pixels[:, tile.rows.start : tile.rows.stop, tile.columns.start : tile.columns.stop]
+                job.pixels[
+                    :, tile.rows.start : tile.rows.stop, tile.columns.start : tile.columns.stop
+                ]
                 for job, tile in taken
             ]
         )  # (B, C, H, W)

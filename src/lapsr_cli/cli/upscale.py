@@ -20,45 +20,73 @@ if TYPE_CHECKING:
 @click.argument("inputs", nargs=-1, metavar="INPUT...")
 @click.option("-i", "--input", "more_inputs", multiple=True, metavar="INPUT", help="Another input.")
 @click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR",
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
     help="Folder for the results; the tree of the inputs is mirrored in it.",
 )
 @click.option(
-    "-s", "--scale", "scales", default="2", show_default=True, metavar="LIST",
+    "-s",
+    "--scale",
+    "scales",
+    default="2",
+    show_default=True,
+    metavar="LIST",
     help="Scales, as in 2,4,8: all of them from one pass.",
 )
 @click.option("-m", "--model", metavar="NAME|FILE", help="See `lapsr weights list`.")
 @click.option(
-    "-f", "--format", "form", default="auto", show_default=True, metavar="FORMAT",
+    "-f",
+    "--format",
+    "form",
+    default="auto",
+    show_default=True,
+    metavar="FORMAT",
     help="auto (as the input), jpg, png, webp or tiff.",
 )
 @click.option("--quality", default=95, show_default=True, help="Of JPEG and WebP, 1 to 100.")
 @click.option(
-    "--name", default="{stem}_x{scale}", show_default=True, metavar="PATTERN",
+    "--name",
+    default="{stem}_x{scale}",
+    show_default=True,
+    metavar="PATTERN",
     help="Names of the results, without suffix.",
 )
 @click.option(
-    "--if-exists", type=click.Choice(["skip", "overwrite", "error"]), default="skip",
-    show_default=True, help="What to do about a result that is there already.",
+    "--if-exists",
+    type=click.Choice(["skip", "overwrite", "error"]),
+    default="skip",
+    show_default=True,
+    help="What to do about a result that is there already.",
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
+    default="auto",
+    show_default=True,
+    help="Of the network's features; auto is fp32.",
 )
 @click.option(
-    "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps."
-)
-@click.option(
-    "--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto",
-    show_default=True, help="Of the network's features; auto is fp32.",
-)
-@click.option(
-    "-t", "--tile", default="auto", show_default=True, metavar="auto|none|N",
+    "-t",
+    "--tile",
+    default="auto",
+    show_default=True,
+    metavar="auto|none|N",
     help="Cut pictures into squares of N pixels; the result is the same.",
 )
 @click.option(
-    "--batch-size", default="auto", show_default=True, metavar="auto|N",
+    "--batch-size",
+    default="auto",
+    show_default=True,
+    metavar="auto|N",
     help="Windows in one pass, of several pictures if they fit.",
 )
 @click.option("--offline", is_flag=True, help="Never use the network.")
 @click.option("-v", "--verbose", is_flag=True, help="Say more.")
-def upscale(  # noqa: PLR0913
+def upscale(
     inputs: tuple[str, ...],
     more_inputs: tuple[str, ...],
     output: Path,

@@ -144,17 +144,29 @@ def info(model: str) -> None:
 @weights.command("import")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE",
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
     help="Write a .safetensors file here instead of into the cache.",
 )
 @click.option("--depth", default=5, show_default=True, help="D of a file that does not say.")
 @click.option("--recursions", type=int, help="R of a file that does not say.")
+@click.option("--channels", default=64, show_default=True, help="Width of such a network.")
 @click.option(
-    "--skip", type=click.Choice(["ss", "ds", "ns"]), default="ss", show_default=True,
+    "--skip",
+    type=click.Choice(["ss", "ds", "ns"]),
+    default="ss",
+    show_default=True,
     help="Skip connection of a file that does not say.",
 )
 def import_file(
-    file: Path, output: Path | None, depth: int, recursions: int | None, skip: Skip
+    file: Path,
+    output: Path | None,
+    depth: int,
+    recursions: int | None,
+    channels: int,
+    skip: Skip,
 ) -> None:
     """Convert a .mat of the authors, a .safetensors or a state-dict .pth.
 
@@ -163,21 +175,25 @@ def import_file(
     """
     from lapsr_cli import weights as models
 
-    click.echo(models.import_file(file, output, _config(depth, recursions, skip)))
+    click.echo(models.import_file(file, output, _config(depth, recursions, channels, skip)))
 
 
-def _config(depth: int, recursions: int | None, skip: Skip) -> PyramidConfig | None:
+def _config(depth: int, recursions: int | None, channels: int, skip: Skip) -> PyramidConfig | None:
     from lapsr_cli.model import PyramidConfig
 
     if recursions is None:
         return None
-    return PyramidConfig(depth=depth, recursions=recursions, skip=skip)
+    return PyramidConfig(depth=depth, recursions=recursions, channels=channels, skip=skip)
 
 
 @weights.command()
 @click.argument("model", metavar="NAME|FILE")
 @click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path), metavar="FILE",
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
     help="Ends in .safetensors or .onnx.",
 )
 @offline_option

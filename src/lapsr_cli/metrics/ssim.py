@@ -42,4 +42,4 @@ def ssim(picture: Tensor, reference: Tensor) -> float:
     similarity = ((2 * mean_x * mean_y + _C1) * (2 * covariance + _C2)) / (
         (mean_x**2 + mean_y**2 + _C1) * (variance_x + variance_y + _C2)
     )
-    return similarity.mean().item()
+    return float(similarity.mean())

@@ -117,9 +117,7 @@ def download(
             mirror = os.environ.get("LAPSR_WEIGHTS_URL", "").rstrip("/")
             url = f"{mirror}/{entry.file}" if mirror else entry.url
             log.info("downloading %s (%.1f MB)", url, entry.bytes / 1e6)
-            fetch(
-                url, part, size=entry.bytes, sha256=entry.sha256, retry=retry, progress=progress
-            )
+            fetch(url, part, size=entry.bytes, sha256=entry.sha256, retry=retry, progress=progress)
             path = cache.store(name, read_mat(part))
             part.unlink()
             return path
@@ -150,9 +148,7 @@ def read_file(path: Path, config: PyramidConfig | None = None) -> Weights:
     raise WeightsError(f"{path}: weights are read from {', '.join(_READABLE)}")
 
 
-def import_file(
-    path: Path, output: Path | None = None, config: PyramidConfig | None = None
-) -> str:
+def import_file(path: Path, output: Path | None = None, config: PyramidConfig | None = None) -> str:
     """Convert a weights file and return what -m takes: a name in the cache, or ``output``.
 
     One of the authors' files gets its name in the manifest; any other the file's own. Raises

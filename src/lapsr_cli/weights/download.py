@@ -144,7 +144,7 @@ def _wait(failure: _TryAgain, attempt: int, retry: Retry) -> float:
     """The server's wish, or exponential back-off with jitter, in seconds."""
     wish = failure.wait
     if wish is None:
-        wish = retry.backoff * 2 ** (attempt - 1) * random.uniform(0.75, 1.25)  # noqa: S311
+        wish = retry.backoff * 2 ** (attempt - 1) * random.uniform(0.75, 1.25)
     return min(wish, retry.longest_wait)
 
 

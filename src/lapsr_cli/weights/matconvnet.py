@@ -36,7 +36,7 @@ def read_mat(path: Path) -> Weights:
     except OSError as error:
         raise WeightsError(f"{path}: {error.strerror or error}") from error
     # scipy raises whatever its parser trips over in a damaged file.
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         raise WeightsError(f"{path}: not a MATLAB 5 file ({type(error).__name__})") from error
     try:
         net = content["net"]

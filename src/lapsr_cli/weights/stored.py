@@ -84,7 +84,9 @@ def read_safetensors(path: Path, config: PyramidConfig | None = None) -> Weights
     except OSError as error:
         raise WeightsError(f"{path}: {error.strerror or error}") from error
     if _METADATA_KEY not in metadata:
-        return Weights(config or guess_config(tensors, str(path)), tensors, f"import of {path.name}")
+        return Weights(
+            config or guess_config(tensors, str(path)), tensors, f"import of {path.name}"
+        )
     try:
         about = json.loads(metadata[_METADATA_KEY])
         if about["format"] != _FORMAT:
@@ -131,7 +133,11 @@ def guess_config(tensors: Mapping[str, Tensor], source: str) -> PyramidConfig:
             " import it with `lapsr weights import --recursions R`"
         )
     return PyramidConfig(
-        depth=depth, recursions=1, skip="ns", shared=False, levels=len(levels),
+        depth=depth,
+        recursions=1,
+        skip="ns",
+        shared=False,
+        levels=len(levels),
         channels=tensors["conv_in.weight"].shape[0],
     )
 
@@ -139,7 +145,7 @@ def guess_config(tensors: Mapping[str, Tensor], source: str) -> PyramidConfig:
 def _config_from(values: Mapping[str, Any]) -> PyramidConfig:
     unknown = values.keys() - {field.name for field in fields(PyramidConfig)}
     if unknown:
-        raise ValueError(f"unknown field {sorted(unknown)[0]}")
+        raise ValueError(f"unknown field {min(unknown)}")
     return PyramidConfig(**values)
 
 

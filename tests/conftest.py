@@ -1,0 +1,123 @@
+"""What several tests share: small networks, the command line, and files that may be absent."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import settings
+from PIL import Image
+
+from lapsr_cli import cli
+from lapsr_cli.model import LaplacianPyramid, PyramidConfig
+
+# Timings say nothing on a busy machine; what a test may cost is bounded by its examples.
+settings.register_profile("lapsr", deadline=None)
+settings.load_profile("lapsr")
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+PICTURES = ROOT / "tests" / "pictures"
+
+SMALL_CONFIGS = [
+    PyramidConfig(depth=2, recursions=2, channels=4),
+    PyramidConfig(depth=1, recursions=3, skip="ds", channels=4),
+    PyramidConfig(depth=3, recursions=1, skip="ns", channels=4),
+    PyramidConfig(depth=2, recursions=1, skip="ns", shared=False, channels=4),
+    PyramidConfig(depth=2, recursions=1, skip="ns", shared=False, levels=2, channels=4),
+]
+
+
+def random_network(config: PyramidConfig, seed: int = 0) -> LaplacianPyramid:
+    """A network whose every tap matters: positive weights, so that nothing cancels."""
+    generator = torch.Generator().manual_seed(seed)
+    model = LaplacianPyramid(config).double().requires_grad_(False).eval()
+    for parameter in model.parameters():
+        fan_in = max(1, parameter[0].numel())
+        parameter.copy_(torch.rand(parameter.shape, generator=generator, dtype=torch.float64))
+        parameter.mul_(1.5 / fan_in if parameter.ndim == 4 else 0.1)
+    return model
+
+
+@pytest.fixture(params=SMALL_CONFIGS, ids=lambda c: f"{c.title}-{c.levels}")
+def small_config(request: pytest.FixtureRequest) -> PyramidConfig:
+    config: PyramidConfig = request.param
+    return config
+
+
+@pytest.fixture
+def shared() -> Callable[[str], Path]:
+    """A reference file or folder beside the checkout; the test is skipped where it is absent."""
+
+    def find(name: str) -> Path:
+        path = SHARED / name
+        if not path.exists():
+            pytest.skip(f"needs {name} of the reference files, which are not in the repository")
+        return path
+
+    return find
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No test reads or writes the user's model cache."""
+    home = tmp_path / "lapsr-home"
+    monkeypatch.setenv("LAPSR_HOME", str(home))
+    monkeypatch.delenv("LAPSR_WEIGHTS_URL", raising=False)
+    return home
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def error_lines(self) -> list[str]:
+        return [line for line in self.err.splitlines() if line.strip()]
+
+
+@pytest.fixture
+def lapsr(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
+    """Run the command line in this process."""
+
+    def run(*arguments: str | Path) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["lapsr", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        out, err = capfd.readouterr()
+        assert "Traceback" not in err
+        return Ran(int(stop.value.code or 0), out, err)
+
+    return run
+
+
+def run_lapsr(*arguments: str | Path) -> Ran:
+    """Run the command line in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "lapsr_cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def draw(path: Path, width: int = 20, height: int = 16, mode: str = "RGB", seed: int = 0) -> Path:
+    """Write a small picture of smooth noise."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)
+    image = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.convert(mode).save(path)
+    return path

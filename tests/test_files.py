@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from lapsr_cli.errors import UsageError
+from lapsr_cli.files import Naming, Source, find, name_outputs, whole_file
+
+SUFFIXES = (".png", ".jpg")
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def test_folders_are_searched_below_and_in_order(tmp_path: Path) -> None:
+    touch(tmp_path, "b.png", "a.JPG", "deep/er/c.png", "notes.txt", "deep/no.gif")
+    found = find([str(tmp_path)], SUFFIXES, tmp_path / "out")
+    assert [str(source.relative) for source in found.sources] == [
+        "a.JPG",
+        "b.png",
+        "deep/er/c.png",
+    ]
+    assert found.missing == []
+
+
+def test_files_and_patterns_and_each_picture_once(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "b.png", "c.txt", "strange")
+    inputs = [tmp_path / "strange", tmp_path / "?.*", tmp_path / "a.png", tmp_path / "gone*"]
+    found = find(map(str, inputs), SUFFIXES, tmp_path / "out")
+    assert [source.path.name for source in found.sources] == ["strange", "a.png", "b.png"]
+    assert found.missing == [str(tmp_path / "gone*")]
+
+
+def test_a_name_with_pattern_characters_is_a_name(tmp_path: Path) -> None:
+    touch(tmp_path, "a[1].png", "a1.png")
+    found = find([str(tmp_path / "a[1].png")], SUFFIXES, tmp_path / "out")
+    assert [source.path.name for source in found.sources] == ["a[1].png"]
+
+
+def test_the_output_folder_is_not_an_input(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "out/a_x2.png")
+    found = find([str(tmp_path)], SUFFIXES, tmp_path / "out")
+    assert [source.path.name for source in found.sources] == ["a.png"]
+    with pytest.raises(UsageError, match="input folder"):
+        find([str(tmp_path)], SUFFIXES, tmp_path)
+
+
+def test_a_link_to_its_own_folder_is_no_loop(tmp_path: Path) -> None:
+    touch(tmp_path, "sub/a.png")
+    (tmp_path / "sub" / "loop").symlink_to(tmp_path)
+    assert len(find([str(tmp_path)], SUFFIXES, tmp_path / "out").sources) == 1
+
+
+def sources(*names: str) -> list[Source]:
+    return [Source(Path("in") / name, Path(name)) for name in names]
+
+
+def test_the_tree_is_mirrored(tmp_path: Path) -> None:
+    naming = Naming(folder=tmp_path, scales=(2, 8))
+    (outputs,) = name_outputs(sources("deep/er/c.jpg"), naming).values()
+    assert outputs == {s: tmp_path / "deep" / "er" / f"c_x{s}.jpg" for s in (2, 8)}
+
+
+def test_pictures_of_one_stem_never_share_an_output(tmp_path: Path) -> None:
+    naming = Naming(folder=tmp_path, scales=(2,), suffix=".png")
+    named = name_outputs(sources("a.jpg", "a.png", "A.webp", "b.jpg"), naming)
+    assert [outputs[2].name for outputs in named.values()] == [
+        "a_jpg_x2.png",
+        "a_png_x2.png",
+        "A_webp_x2.png",
+        "b_x2.png",
+    ]
+
+
+def test_what_cannot_be_told_apart_is_refused_before_any_work(tmp_path: Path) -> None:
+    naming = Naming(folder=tmp_path, scales=(2,))
+    twins = [Source(Path(folder, "a.png"), Path("a.png")) for folder in ("one", "two")]
+    with pytest.raises(UsageError, match=r"one/a\.png and two/a\.png"):
+        name_outputs(twins, naming)
+    touch(tmp_path, "a.png")
+    itself = Source(tmp_path / "a.png", Path("a.png"))
+    with pytest.raises(UsageError, match=r"a\.png"):
+        name_outputs([itself], Naming(folder=tmp_path, scales=(2,), pattern="{stem}"))
+
+
+@pytest.mark.parametrize("pattern", ["{stem}", "{name}_{scale}", "x/{stem}_{scale}", "{", ".."])
+def test_patterns_that_name_nothing_usable(tmp_path: Path, pattern: str) -> None:
+    with pytest.raises(UsageError, match="--name"):
+        Naming(folder=tmp_path, scales=(2, 4), pattern=pattern)
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.bin"
+    with whole_file(path) as file:
+        file.write(b"first")
+        assert not path.exists()
+    assert path.read_bytes() == b"first"
+
+    def fail() -> None:
+        with whole_file(path) as file:
+            file.write(b"second")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert path.read_bytes() == b"first"
+    assert [each.name for each in path.parent.iterdir()] == ["a.bin"]
+
+
+def test_files_get_the_permissions_of_the_user(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        with whole_file(tmp_path / "a") as file:
+            file.write(b"x")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640

@@ -1,0 +1,269 @@
+"""lapsr upscale from the outside: what is written, what is said, how it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lapsr_cli import weights
+from lapsr_cli.files import whole_file
+from tests.conftest import PICTURES, Ran, draw, run_lapsr
+
+Lapsr = Callable[..., Ran]
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+def test_the_pictures_of_the_readme(lapsr: Lapsr, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    ran = lapsr("upscale", PICTURES, "-o", out, "-s", "2,4", "--offline")
+    assert ran.code == 0
+    sources = [p for p in PICTURES.rglob("*.*") if p.is_file()]
+    assert len(files(out)) == 2 * len(sources)
+    for source in sources:
+        with Image.open(source) as image:
+            width, height = image.size
+            if image.getexif().get(0x0112, 1) > 4:
+                width, height = height, width
+            form = image.format
+        for scale in (2, 4):
+            name = f"{source.stem}_x{scale}{source.suffix}"
+            with Image.open(out / source.relative_to(PICTURES).with_name(name)) as result:
+                assert (result.size, result.format) == ((scale * width, scale * height), form)
+                assert result.getexif().get(0x0112, 1) == 1
+    assert f"{len(sources)} done ({2 * len(sources)} files)" in ran.err
+    assert "device: cpu, " in ran.err
+    assert "(auto: torch" in ran.err
+    assert "lapsr-draft" in ran.err
+
+
+def test_every_line_of_a_run_in_a_pipe(lapsr: Lapsr, tmp_path: Path) -> None:
+    draw(tmp_path / "in" / "a.png")
+    ran = lapsr("upscale", tmp_path / "in", "-o", tmp_path / "out")
+    assert ran.out == ""
+    assert [line.split(":")[0] for line in ran.error_lines[:2]] == ["model", "device"]
+    assert len(ran.error_lines) == 3
+
+
+def test_grey_stays_grey_and_colours_stay(lapsr: Lapsr, tmp_path: Path) -> None:
+    draw(tmp_path / "in" / "grey.png", mode="L")
+    colours = np.zeros((12, 12, 3), np.uint8)
+    colours[:, :6], colours[:, 6:] = (210, 40, 30), (20, 90, 200)
+    Image.fromarray(colours).save(tmp_path / "in" / "colour.png")
+    assert lapsr("upscale", tmp_path / "in", "-o", tmp_path / "out", "-s", "4").code == 0
+    with Image.open(tmp_path / "out" / "grey_x4.png") as image:
+        assert image.mode == "L"
+    result = np.array(Image.open(tmp_path / "out" / "colour_x4.png")).astype(int)
+    assert np.abs(result[16:32, 4:12].mean((0, 1)) - (210, 40, 30)).max() < 3
+    assert np.abs(result[16:32, 36:44].mean((0, 1)) - (20, 90, 200)).max() < 3
+
+
+def test_tiles_and_batches_change_no_pixel_by_more_than_a_level(
+    lapsr: Lapsr, tmp_path: Path
+) -> None:
+    draw(tmp_path / "in" / "a.png", 70, 61)
+    draw(tmp_path / "in" / "b.png", 50, 43, seed=1)
+    lapsr("upscale", tmp_path / "in", "-o", tmp_path / "whole", "-t", "none", "-s", "2,8")
+    tiled = ("-t", "16", "--batch-size", "3")
+    lapsr("upscale", tmp_path / "in", "-o", tmp_path / "tiled", *tiled, "-s", "2,8")
+    assert len(files(tmp_path / "whole")) == 4
+    for name in files(tmp_path / "whole"):
+        whole = np.array(Image.open(tmp_path / "whole" / name)).astype(int)
+        assert np.abs(whole - np.array(Image.open(tmp_path / "tiled" / name))).max() <= 1
+
+
+def test_what_is_there_is_skipped_and_counted(lapsr: Lapsr, tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        draw(tmp_path / "in" / f"{name}.png")
+    out = tmp_path / "out"
+    lapsr("upscale", tmp_path / "in" / "a.png", "-o", out, "-s", "2,4")
+    lapsr("upscale", tmp_path / "in" / "b.png", "-o", out, "-s", "2")
+    before = {name: (out / name).stat().st_mtime_ns for name in files(out)}
+    ran = lapsr("upscale", tmp_path / "in", "-o", out, "-s", "2,4")
+    assert ran.code == 0
+    assert "2 done (3 files), 1 skipped" in ran.err
+    assert all((out / name).stat().st_mtime_ns == when for name, when in before.items())
+    ran = lapsr("upscale", tmp_path / "in", "-o", out, "--if-exists", "overwrite")
+    assert "3 done (3 files)" in ran.err
+    ran = lapsr("upscale", tmp_path / "in", "-o", out, "--if-exists", "error")
+    assert ran.code == 1
+    assert "3 failed" in ran.err
+
+
+def test_formats_and_names_that_are_asked_for(lapsr: Lapsr, tmp_path: Path) -> None:
+    draw(tmp_path / "in" / "a.png")
+    draw(tmp_path / "in" / "a.jpg", seed=1)
+    out = tmp_path / "out"
+    given = ("-f", "webp", "--name", "{scale}-{stem}", "-i", tmp_path / "in")
+    assert lapsr("upscale", "-o", out, *given).code == 0
+    assert files(out) == ["2-a_jpg.webp", "2-a_png.webp"]
+
+
+def test_jpeg_keeps_its_colour_resolution(lapsr: Lapsr, tmp_path: Path) -> None:
+    draw(tmp_path / "a.jpg")
+    lapsr("upscale", tmp_path / "a.jpg", "-o", tmp_path / "out")
+    with Image.open(tmp_path / "out" / "a_x2.jpg") as image:
+        assert {component[1:3] for component in image.layer} == {(1, 1)}
+
+
+def test_one_broken_picture_stops_nothing(lapsr: Lapsr, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    for name in ("a", "z"):
+        draw(folder / f"{name}.png")
+    (folder / "text.png").write_text("this is text")
+    half = draw(folder / "half.jpg", 64, 64).read_bytes()
+    (folder / "half.jpg").write_bytes(half[: len(half) // 2])
+    ran = lapsr("upscale", folder, "-o", tmp_path / "out")
+    assert ran.code == 1
+    assert files(tmp_path / "out") == ["a_x2.png", "z_x2.png"]
+    failed = [line for line in ran.error_lines if line.startswith("failed: ")]
+    assert len(failed) == 2
+    assert any(str(folder / "text.png") in line for line in failed)
+    assert any(str(folder / "half.jpg") in line for line in failed)
+    assert "2 done (2 files), 2 failed" in ran.err
+
+
+def test_a_missing_input_among_good_ones(lapsr: Lapsr, tmp_path: Path) -> None:
+    draw(tmp_path / "a.png")
+    ran = lapsr("upscale", tmp_path / "gone", tmp_path / "a.png", "-o", tmp_path / "out")
+    assert ran.code == 1
+    assert f"failed: {tmp_path / 'gone'}: no such file or folder" in ran.error_lines
+    assert files(tmp_path / "out") == ["a_x2.png"]
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "words"),
+    [
+        (["{tmp}/gone", "-o", "{tmp}/out"], 3, "{tmp}/gone: no such file or folder"),
+        (["{tmp}/empty", "-o", "{tmp}/out"], 3, "{tmp}/empty: no pictures"),
+        (["-o", "{tmp}/out"], 2, "INPUT is missing"),
+        (["{tmp}/in"], 2, "-o"),
+        (["{tmp}/in", "-o", "{tmp}/out", "-s", "0"], 2, "-s/--scale"),
+        (["{tmp}/in", "-o", "{tmp}/out", "-s", "-2"], 2, "-s/--scale"),
+        (["{tmp}/in", "-o", "{tmp}/out", "-s", "2,9"], 2, "-s/--scale"),
+        (["{tmp}/in", "-o", "{tmp}/out", "-s", "two"], 2, "-s/--scale two"),
+        (["{tmp}/in", "-o", "{tmp}/out", "-s", ","], 2, "-s/--scale"),
+        (["{tmp}/in", "-o", "{tmp}/out", "-m", "best"], 4, "-m/--model best"),
+        (["{tmp}/in", "-o", "{tmp}/out", "-m", "mslapsrn-d5r2", "--offline"], 4, "--offline"),
+        (["{tmp}/in", "-o", "{tmp}/out", "-t", "-3"], 2, "-t/--tile -3"),
+        (["{tmp}/in", "-o", "{tmp}/out", "-t", "0"], 2, "-t/--tile 0"),
+        (["{tmp}/in", "-o", "{tmp}/out", "--batch-size", "many"], 2, "--batch-size many"),
+        (["{tmp}/in", "-o", "{tmp}/out", "--device", "tpu"], 2, "--device tpu"),
+        (["{tmp}/in", "-o", "{tmp}/out", "--device", "cuda:77"], 4, "--device cuda:77"),
+        (["{tmp}/in", "-o", "{tmp}/out", "--quality", "0"], 2, "--quality 0"),
+        (["{tmp}/in", "-o", "{tmp}/out", "-f", "bmp"], 2, "-f/--format bmp"),
+        (["{tmp}/in", "-o", "{tmp}/out", "--name", "{stem}", "-s", "2,4"], 2, "--name"),
+        (["{tmp}/in", "-o", "{tmp}/in"], 2, "-o/--output"),
+        (["{tmp}/in", "-o", "{tmp}/in/a.png"], 2, "-o/--output"),
+        (["{tmp}/in", "-o", "/proc/lapsr"], 2, "-o/--output /proc/lapsr"),
+        (["{tmp}/in", "-o", "{tmp}/out", "--nonsense"], 2, "--nonsense"),
+    ],
+)
+def test_wrong_use_is_one_line_and_its_exit_code(
+    lapsr: Lapsr, tmp_path: Path, given: list[str], code: int, words: str
+) -> None:
+    draw(tmp_path / "in" / "a.png")
+    (tmp_path / "empty").mkdir()
+    ran = lapsr("upscale", *[part.replace("{tmp}", str(tmp_path)) for part in given])
+    assert ran.code == code
+    (line,) = ran.error_lines
+    assert line.startswith("lapsr: ")
+    assert words.replace("{tmp}", str(tmp_path)) in line
+    assert files(tmp_path / "in") == ["a.png"]
+
+
+def test_a_result_that_cannot_be_written_is_that_pictures_failure(
+    lapsr: Lapsr, tmp_path: Path
+) -> None:
+    draw(tmp_path / "in" / "sub" / "a.png")
+    draw(tmp_path / "in" / "b.png")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "sub").write_text("a file where a folder should be")
+    ran = lapsr("upscale", tmp_path / "in", "-o", tmp_path / "out")
+    assert ran.code == 1
+    assert files(tmp_path / "out") == ["b_x2.png", "sub"]
+    assert f"failed: {tmp_path / 'out' / 'sub' / 'a_x2.png'}" in ran.err
+
+
+def test_names_of_every_kind(tmp_path: Path) -> None:
+    source = draw(tmp_path / "in" / "plain.png")
+    for name in (b"new\nline.png", b"[red]bracket.png", b"not-utf8-\xff.png", b"-dash.png"):
+        (tmp_path / "in" / os.fsdecode(name)).write_bytes(source.read_bytes())
+    ran = run_lapsr("upscale", tmp_path / "in", "-o", tmp_path / "out", "--offline")
+    assert ran.code == 0, ran.err
+    results = [os.fsencode(path.name) for path in (tmp_path / "out").iterdir()]
+    assert sorted(results) == sorted(
+        [
+            b"plain_x2.png",
+            b"new\nline_x2.png",
+            b"[red]bracket_x2.png",
+            b"not-utf8-\xff_x2.png",
+            b"-dash_x2.png",
+        ]
+    )
+
+
+def start(tmp_path: Path, count: int) -> subprocess.Popen[str]:
+    for number in range(count):
+        draw(tmp_path / "in" / f"{number:03}.png", 90, 90, seed=number)
+    command = ["upscale", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "-s", "2,4,8"]
+    return subprocess.Popen(
+        [sys.executable, "-m", "lapsr_cli", *command, "--batch-size", "1"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_a_result(process: subprocess.Popen[str], out: Path) -> None:
+    while process.poll() is None and not list(out.glob("*_x8.png")):
+        time.sleep(0.02)
+
+
+def test_ctrl_c_ends_with_130_and_whole_pictures(tmp_path: Path) -> None:
+    process = start(tmp_path, 40)
+    wait_for_a_result(process, tmp_path / "out")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    assert process.returncode == 130
+    assert "interrupted: " in err
+    assert "Traceback" not in err
+    assert 0 < len(files(tmp_path / "out")) < 120
+    for name in files(tmp_path / "out"):
+        with Image.open(tmp_path / "out" / name) as image:
+            image.load()
+
+
+def test_a_killed_run_leaves_only_whole_pictures_and_can_be_repeated(
+    tmp_path: Path, lapsr: Lapsr
+) -> None:
+    process = start(tmp_path, 6)
+    wait_for_a_result(process, tmp_path / "out")
+    process.kill()
+    process.communicate()
+    for path in (tmp_path / "out").glob("*.png"):
+        with Image.open(path) as image:
+            image.load()
+    ran = lapsr("upscale", tmp_path / "in", "-o", tmp_path / "out", "-s", "2,4,8")
+    assert ran.code == 0
+    assert len(list((tmp_path / "out").glob("*.png"))) == 18
+
+
+def test_a_model_of_ones_own(lapsr: Lapsr, tmp_path: Path) -> None:
+    own = tmp_path / "own.safetensors"
+    with whole_file(own) as file:
+        file.write(weights.obtain("lapsr-draft", offline=True).read_bytes())
+    draw(tmp_path / "a.png")
+    ran = lapsr("upscale", tmp_path / "a.png", "-o", tmp_path / "out", "-m", own)
+    assert ran.code == 0
+    assert f"model: {own}, MS-LapSRN D5R2" in ran.err
