@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,9 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(content)
         with pytest.raises(UnreadablePicture, match=name):
             read(tmp_path / name)
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(UnreadablePicture, match=r"pipe\.png: not a regular file"):
+        read(tmp_path / "pipe.png")
     with pytest.raises(UnreadablePicture, match=r"gone\.png: No such file"):
         read(tmp_path / "gone.png")
 

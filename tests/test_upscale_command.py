@@ -214,6 +214,22 @@ def test_names_of_every_kind(tmp_path: Path) -> None:
     )
 
 
+def test_too_little_memory_is_said_and_nothing_half_is_written(tmp_path: Path) -> None:
+    draw(tmp_path / "a.png", 700, 700)
+    code = (
+        "import resource, sys\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (5 << 30, 5 << 30))\n"
+        f"sys.argv = ['lapsr', 'upscale', {str(tmp_path / 'a.png')!r}, '-o',"
+        f" {str(tmp_path / 'out')!r}, '-s', '8', '-t', 'none', '--offline']\n"
+        "from lapsr_cli.cli import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 4, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "-t/--tile" in done.stderr
+    assert files(tmp_path / "out") == []
+
+
 def start(tmp_path: Path, count: int) -> subprocess.Popen[str]:
     for number in range(count):
         draw(tmp_path / "in" / f"{number:03}.png", 90, 90, seed=number)

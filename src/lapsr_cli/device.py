@@ -12,7 +12,7 @@ import torch
 
 from lapsr_cli.errors import DeviceError, UsageError
 
-__all__ = ["Device", "Precision", "choose", "free_memory", "keep_freed_memory"]
+__all__ = ["Device", "Precision", "choose", "free_memory", "is_out_of_memory", "keep_freed_memory"]
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
@@ -88,6 +88,13 @@ def free_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     return int(psutil.virtual_memory().available)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch or Python failed for want of memory; on the CPU torch has no class for it."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 def keep_freed_memory() -> None:

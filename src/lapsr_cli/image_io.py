@@ -50,6 +50,8 @@ class Picture:
 
 def read(path: Path) -> Picture:
     """Read a picture and turn it upright. Raises UnreadablePicture, naming the file and why."""
+    if path.exists() and not path.is_file():
+        raise UnreadablePicture(f"{path}: not a regular file")
     try:
         with path.open("rb") as file, Image.open(file) as image:
             image.load()

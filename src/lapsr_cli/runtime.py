@@ -6,10 +6,11 @@ import copy
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lapsr_cli.color import rgb_to_ycbcr, ycbcr_to_rgb
-from lapsr_cli.device import Device
+from lapsr_cli.device import Device, is_out_of_memory
+from lapsr_cli.errors import DeviceError
 from lapsr_cli.model import LaplacianPyramid
 from lapsr_cli.resize import resize
 
@@ -27,10 +28,11 @@ class Runtime:
         self.config = model.config
         self.device = device
         self.model = copy.deepcopy(model).to(device.torch_device)
-        for module in self.model.modules():
-            if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) and module.in_channels > 1:
-                module.to(device.dtype)
         self.model.conv_in.to(device.dtype)
+        for number in range(1, self.config.levels + 1):
+            level = self.model.level(number)
+            for part in (level.convs, level.up, level.conv_res):
+                part.to(device.dtype)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def bytes_per_pixel(self, scale: int) -> int:
@@ -43,17 +45,27 @@ class Runtime:
         maps = copies * scale**2 + 3 * (scale / 2) ** 2
         return round(maps * self.config.channels * self.device.dtype.itemsize)
 
-    @torch.inference_mode()
     def __call__(self, windows: Tensor, scales: Iterable[int]) -> dict[int, Tensor]:
         """uint8 (B, C, H, W) on the CPU -> {scale: uint8 (B, C, scale H, scale W)} on the CPU.
 
         C is 3, RGB, or 1, grey, which goes in as it is. One pass of the network, whatever the
-        scales.
+        scales. Raises DeviceError if the device has not the memory.
         """
-        wanted = sorted(scales)
-        pixels = (
-            windows.to(self.device.torch_device, non_blocking=True).float() / 255
-        )  # (B, C, H, W)
+        try:
+            with torch.inference_mode():
+                return self._enlarge(windows, sorted(scales))
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            batch, _, height, width = windows.shape
+            raise DeviceError(
+                f"-t/--tile, --batch-size: {batch} windows of {width} x {height} pixels are more"
+                f" than the memory of {self.device.torch_device} holds; give less"
+            ) from error
+
+    def _enlarge(self, windows: Tensor, wanted: list[int]) -> dict[int, Tensor]:
+        bytes_there = windows.to(self.device.torch_device, non_blocking=True)
+        pixels = bytes_there.float() / 255  # (B, C, H, W)
         if pixels.shape[1] == 1:
             pictures = self.model(pixels, wanted[-1])
             return {scale: _to_bytes(pictures[scale]) for scale in wanted}

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import logging
 import time
+import warnings
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from lapsr_cli.report import Outcome
 
 __all__ = ["PictureBar", "console", "say", "show_log"]
@@ -25,7 +35,13 @@ def say(message: str) -> None:
 
 
 def show_log(*, verbose: bool = False) -> None:
-    """Let the package's log records come out as lines on stderr."""
+    """Let the package's log records come out as lines on stderr, and Pillow's warnings not.
+
+    What Pillow warns of (odd tags, many pixels) either fails the picture, by name, or does not
+    matter; its lines name no file.
+    """
+    if not verbose:
+        warnings.filterwarnings("ignore", module="PIL")
     handler = RichHandler(
         console=console,
         show_time=False,
@@ -39,83 +55,72 @@ def show_log(*, verbose: bool = False) -> None:
     log.setLevel(logging.DEBUG if verbose else logging.INFO)
 
 
-class PictureBar:
-    """One bar for a whole batch: pictures done, output megapixels per second, time left.
+class _Bar:
+    """A progress bar that is drawn on a terminal only, and gone when its block ends."""
 
-    On a terminal only; elsewhere nothing is drawn.
-    """
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+
+def _progress(*columns: ProgressColumn) -> Progress:
+    return Progress(
+        *columns,
+        TimeRemainingColumn(compact=True),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+        speed_estimate_period=600,
+    )
+
+
+class PictureBar(_Bar):
+    """One bar for a whole batch: pictures done, output megapixels per second, time left."""
 
     def __init__(self, total: int) -> None:
-        self._progress = Progress(
-            TextColumn("{task.fields[done]}/{task.total:.0f} pictures"),
-            BarColumn(),
-            TextColumn("{task.percentage:3.0f} %  {task.fields[rate]:.2f} MP/s"),
-            TimeRemainingColumn(compact=True),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal or not total,
-            speed_estimate_period=600,
+        super().__init__(
+            _progress(
+                TextColumn("{task.fields[done]}/{task.total:.0f} pictures"),
+                BarColumn(),
+                TextColumn("{task.percentage:3.0f} %  {task.fields[rate]:.2f} MP/s"),
+            )
         )
         self._task = self._progress.add_task("", total=total, done=0, rate=0.0)
         self._start = time.monotonic()
         self._done = 0
         self._megapixels = 0.0
 
-    def __enter__(self) -> PictureBar:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
-
     def advance(self, share: float, output_pixels: int) -> None:
         """A pass of the network did ``share`` of a picture, which gave ``output_pixels``."""
         self._megapixels += output_pixels / 1e6
-        self._progress.update(
-            self._task,
-            advance=share,
-            rate=self._megapixels / (time.monotonic() - self._start),
-        )
+        rate = self._megapixels / (time.monotonic() - self._start)
+        self._progress.update(self._task, advance=share, rate=rate)
 
     def settle(self, outcome: Outcome) -> None:
-        """A picture is on disk, or failed: one that was never begun counts as gone through."""
+        """A picture is on disk, or failed."""
         self._done += outcome.status == "done"
         self._progress.update(self._task, done=self._done)
         if outcome.status == "failed":
             self._progress.update(self._task, advance=1)
 
 
-class ByteBar:
-    """The progress of one download, on a terminal only."""
+class ByteBar(_Bar):
+    """The progress of one download."""
 
     def __init__(self, name: str, size: int) -> None:
-        self._progress = Progress(
-            TextColumn(name),
-            BarColumn(),
-            DownloadColumn(),
-            TimeRemainingColumn(compact=True),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
+        super().__init__(_progress(TextColumn(name), BarColumn(), DownloadColumn()))
         self._task = self._progress.add_task("", total=size)
-
-    def __enter__(self) -> ByteBar:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
 
     def advance(self, done: int) -> None:
         """``done`` bytes are there."""
