@@ -68,6 +68,16 @@ def test_against_the_matrix_of_the_definition(
     np.testing.assert_allclose(ours.numpy(), expected, atol=1e-12)
 
 
+@pytest.mark.parametrize("scale", [0.25, 0.5, 3.0])
+def test_bytes_are_rounded_after_each_pass(scale: float) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (24, 16), np.uint8)
+    rows = np.clip(np.floor(matrix(24, scale, "mirror") @ image + 0.5), 0, 255)
+    expected = np.clip(np.floor(rows @ matrix(16, scale, "mirror").T + 0.5), 0, 255)
+    ours = resize(torch.from_numpy(image), scale)
+    assert ours.dtype == torch.uint8
+    assert np.array_equal(ours.numpy(), expected)
+
+
 @given(level=st.floats(0, 1), scale=st.sampled_from([0.25, 0.5, 2.0, 3.0, 8.0]))
 def test_a_flat_picture_stays_flat(level: float, scale: float) -> None:
     flat = torch.full((2, 11, 7), level, dtype=torch.float64)
