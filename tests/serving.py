@@ -1,0 +1,127 @@
+"""A real HTTP server for the tests of downloads: one file, and every way to serve it badly."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+@dataclass
+class Request:
+    """What came in, when (time.monotonic), and how many bytes of a body went out for it."""
+
+    path: str
+    range: str | None
+    at: float
+    sent: int = 0
+
+    @property
+    def start(self) -> int:
+        """The first byte asked for."""
+        return int(self.range.removeprefix("bytes=").removesuffix("-")) if self.range else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """How to answer one request; by default as a good server does, with the file.
+
+    ``body``: instead of the file. ``ranges``: whether Range is honoured. ``cut_after``: close the
+    connection after so many bytes. ``pause_after``: send nothing more after so many bytes until
+    the server is released.
+    """
+
+    status: int = HTTPStatus.OK
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+    ranges: bool = True
+    cut_after: int | None = None
+    pause_after: int | None = None
+
+
+def failure(status: int, **headers: str) -> Answer:
+    """A status without a body; retry_after="1" is the header Retry-After."""
+    named = {name.replace("_", "-").title(): value for name, value in headers.items()}
+    return Answer(status=status, headers=named, body=b"", ranges=False)
+
+
+class FileServer(ThreadingHTTPServer):
+    """Serves one file under every path, and as a proxy for every address.
+
+    ``script`` holds the answers to the next requests; after them every answer is a good one.
+    ``requests`` is what came in so far.
+    """
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.body = body
+        self.script: list[Answer] = []
+        self.requests: list[Request] = []
+        self.released = threading.Event()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    @property
+    def sent(self) -> int:
+        """Bytes of bodies that went out, all requests together."""
+        return sum(request.sent for request in self.requests)
+
+
+@contextmanager
+def serving(body: bytes) -> Iterator[FileServer]:
+    """A server that runs until the block ends."""
+    with FileServer(body) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.released.set()
+            server.shutdown()
+            thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: FileServer
+
+    def do_GET(self) -> None:
+        request = Request(self.path, self.headers.get("Range"), time.monotonic())
+        self.server.requests.append(request)
+        answer = self.server.script.pop(0) if self.server.script else Answer()
+        with suppress(ConnectionError):  # a client may hang up, or be killed
+            self._answer(request, answer)
+
+    def _answer(self, request: Request, answer: Answer) -> None:
+        body = self.server.body if answer.body is None else answer.body
+        size, status = len(body), answer.status
+        if answer.ranges and request.range:
+            status = HTTPStatus.PARTIAL_CONTENT
+            body = body[request.start :]
+            if not body:
+                status = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        if status == HTTPStatus.PARTIAL_CONTENT:
+            self.send_header("Content-Range", f"bytes {size - len(body)}-{size - 1}/{size}")
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        body = body[: answer.cut_after]
+        if answer.pause_after is not None:
+            self._send(request, body[: answer.pause_after])
+            self.server.released.wait()
+            body = body[answer.pause_after :]
+        self._send(request, body)
+
+    def _send(self, request: Request, body: bytes) -> None:
+        request.sent += len(body)
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Nothing on stderr, where tests look for lapsr's lines."""
