@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+PAUSE = 20.0
+
 
 @dataclass
 class Request:
@@ -30,15 +32,16 @@ class Request:
 class Answer:
     """How to answer one request; by default as a good server does, with the file.
 
-    ``body``: instead of the file. ``ranges``: whether Range is honoured. ``cut_after``: close the
-    connection after so many bytes. ``pause_after``: send nothing more after so many bytes until
-    the server is released.
+    ``body``: instead of the file. ``ranges``: whether Range is honoured. ``length``: whether the
+    body's length is announced. ``cut_after``: close the connection after so many bytes.
+    ``pause_after``: send nothing after so many bytes until the server is released, or for PAUSE s.
     """
 
     status: int = HTTPStatus.OK
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
     ranges: bool = True
+    length: bool = True
     cut_after: int | None = None
     pause_after: int | None = None
 
@@ -106,7 +109,8 @@ class _Handler(BaseHTTPRequestHandler):
             if not body:
                 status = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
         self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
+        if answer.length:
+            self.send_header("Content-Length", str(len(body)))
         if status == HTTPStatus.PARTIAL_CONTENT:
             self.send_header("Content-Range", f"bytes {size - len(body)}-{size - 1}/{size}")
         for name, value in answer.headers.items():
@@ -115,7 +119,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = body[: answer.cut_after]
         if answer.pause_after is not None:
             self._send(request, body[: answer.pause_after])
-            self.server.released.wait()
+            self.server.released.wait(PAUSE)
             body = body[answer.pause_after :]
         self._send(request, body)
 

@@ -210,10 +210,11 @@ def test_progress_goes_up_to_the_size(server: FileServer, body: bytes) -> None:
     assert seen[-1] == len(body)
 
 
+@pytest.mark.parametrize("length", [True, False], ids=["length", "no length"])
 def test_a_cut_connection_is_taken_up_where_it_was_cut(
-    server: FileServer, body: bytes, assert_whole: Callable[[], None]
+    server: FileServer, body: bytes, assert_whole: Callable[[], None], length: bool
 ) -> None:
-    server.script = [Answer(cut_after=HALF)]
+    server.script = [Answer(cut_after=HALF, length=length)]
     weights.download(NAME, retry=QUICK)
     first, second = server.requests
     assert (first.range, first.sent) == (None, HALF)
@@ -272,6 +273,16 @@ def test_a_server_that_always_starts_from_the_beginning(
     assert_whole()
 
 
+def test_a_server_that_cannot_continue_there(
+    server: FileServer, body: bytes, own_cache: Path, assert_whole: Callable[[], None]
+) -> None:
+    part_of(own_cache, body, body[:HALF])
+    server.script = [failure(416)]
+    weights.download(NAME, retry=QUICK)
+    assert [request.range for request in server.requests] == [f"bytes={HALF}-", None]
+    assert_whole()
+
+
 def test_wrong_bytes_are_thrown_away(
     server: FileServer, body: bytes, own_cache: Path, assert_whole: Callable[[], None]
 ) -> None:
@@ -289,6 +300,14 @@ def test_a_body_that_is_too_long(server: FileServer, body: bytes, own_cache: Pat
     with pytest.raises(ChecksumError, match=FILE):
         weights.download(NAME, retry=QUICK)
     assert finished(own_cache) + unfinished(own_cache) == []
+
+
+def test_a_body_without_end_is_not_read_to_its_end(server: FileServer, body: bytes) -> None:
+    longer = body + bytes(2 * HALF)
+    server.script = [Answer(body=longer, pause_after=len(body) + HALF)]
+    with pytest.raises(ChecksumError, match=FILE):
+        weights.download(NAME, retry=QUICK)
+    assert server.requests[0].sent == len(body) + HALF
 
 
 def test_a_body_that_is_too_short(

@@ -30,7 +30,8 @@ Pyramid = dict[int, Picture]
 Advance = Callable[[float, int], None]
 _Form = tuple[int, int, int, tuple[int, ...]]
 
-_MEMORY_SHARE = 0.5
+_MEMORY_SHARE = 0.4
+"""Of the free memory for windows; outputs and the allocator take up to as much again."""
 _LARGEST_BATCH = 64
 _CPU_BATCH_BYTES = 256 << 20
 """A pass of small windows on the CPU: past the caches each pixel costs up to half as much again."""
