@@ -154,7 +154,7 @@ def test_a_missing_input_among_good_ones(lapsr: Lapsr, tmp_path: Path) -> None:
         (["{tmp}/in", "-o", "{tmp}/out", "-s", "2,9"], 2, "-s/--scale"),
         (["{tmp}/in", "-o", "{tmp}/out", "-s", "two"], 2, "-s/--scale two"),
         (["{tmp}/in", "-o", "{tmp}/out", "-s", ","], 2, "-s/--scale"),
-        (["{tmp}/in", "-o", "{tmp}/out", "-m", "best"], 4, "-m/--model best"),
+        (["{tmp}/in", "-o", "{tmp}/out", "-m", "best"], 4, "model best: not known"),
         (["{tmp}/in", "-o", "{tmp}/out", "-m", "mslapsrn-d5r2", "--offline"], 4, "--offline"),
         (["{tmp}/in", "-o", "{tmp}/out", "-t", "-3"], 2, "-t/--tile -3"),
         (["{tmp}/in", "-o", "{tmp}/out", "-t", "0"], 2, "-t/--tile 0"),

@@ -9,7 +9,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.logging import RichHandler
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -34,6 +33,13 @@ def say(message: str) -> None:
     console.print(message)
 
 
+class _Lines(logging.Handler):
+    """Each record one line, however long: RichHandler breaks it at the width of the console."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(self.format(record))
+
+
 def show_log(*, verbose: bool = False) -> None:
     """Let the package's log records come out as lines on stderr, and Pillow's warnings not.
 
@@ -42,14 +48,7 @@ def show_log(*, verbose: bool = False) -> None:
     """
     if not verbose:
         warnings.filterwarnings("ignore", module="PIL")
-    handler = RichHandler(
-        console=console,
-        show_time=False,
-        show_level=False,
-        show_path=False,
-        markup=False,
-        highlighter=None,
-    )
+    handler = _Lines()
     log = logging.getLogger("lapsr_cli")
     log.handlers = [handler]
     log.setLevel(logging.DEBUG if verbose else logging.INFO)

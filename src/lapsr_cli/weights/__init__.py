@@ -45,7 +45,8 @@ def obtain(model: str, *, offline: bool = False) -> Path:
     try:
         path = find(model)
     except ChecksumError as error:
-        if model not in manifest().entries or manifest().entries[model].embedded:
+        entry = manifest().entries.get(model)
+        if offline or entry is None or entry.embedded:
             raise
         log.warning("%s; downloading it again", error)
         path = None
@@ -59,15 +60,18 @@ def find(model: str) -> Path | None:
     """
     if os.sep in model or Path(model).suffix in _READABLE:
         if not Path(model).is_file():
-            raise UnknownModel(f"-m/--model {model}: no such file")
+            raise UnknownModel(f"model {model}: no such file")
         return Path(model)
     entry = manifest().entries.get(model)
     if entry is not None and entry.embedded:
         return _embedded(entry)
     path = cache.model_path(model)
-    if path.is_file():
-        cache.check(path)
-        return path
+    try:
+        if path.is_file():
+            cache.check(path)
+            return path
+    except OSError as error:
+        raise cache.unusable(error) from error
     if entry is None:
         raise _unknown(model)
     return None
@@ -84,7 +88,7 @@ def _unknown(model: str) -> UnknownModel:
     known = [*manifest().entries, *cache.names()]
     close = difflib.get_close_matches(model, known, n=1)
     hint = f"did you mean {close[0]}?" if close else "see `lapsr weights list`"
-    return UnknownModel(f"-m/--model {model}: no such model; {hint}")
+    return UnknownModel(f"model {model}: not known; {hint}")
 
 
 def download(
@@ -109,7 +113,7 @@ def download(
         if present := _present(name):
             return present
         if offline:
-            raise OfflineError(f"-m/--model {name}: not on this machine, and --offline was given")
+            raise OfflineError(f"model {name}: not on this machine, and --offline was given")
         part.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(part.with_suffix(".lock")):
             if present := _present(name):
@@ -122,7 +126,7 @@ def download(
             part.unlink()
             return path
     except OSError as error:
-        raise cache.unwritable(error) from error
+        raise cache.unusable(error) from error
 
 
 def _present(name: str) -> Path | None:

@@ -16,7 +16,7 @@ from lapsr_cli.errors import ChecksumError, WeightsError
 from lapsr_cli.files import whole_file
 from lapsr_cli.weights.stored import Weights, write_safetensors
 
-__all__ = ["check", "home", "model_path", "names", "sha256_of", "store", "unwritable"]
+__all__ = ["check", "home", "model_path", "names", "sha256_of", "store", "unusable"]
 
 
 def home() -> Path:
@@ -30,8 +30,11 @@ def model_path(name: str) -> Path:
 
 
 def names() -> list[str]:
-    """The models in the cache."""
-    return sorted(path.stem for path in (home() / "models").glob("*.safetensors"))
+    """The models in the cache. Raises WeightsError if it cannot be looked into."""
+    try:
+        return sorted(path.stem for path in (home() / "models").glob("*.safetensors"))
+    except OSError as error:
+        raise unusable(error) from error
 
 
 def store(name: str, weights: Weights) -> Path:
@@ -48,7 +51,7 @@ def store(name: str, weights: Weights) -> Path:
             file.write(f"{sha256_of(draft)}  {path.name}\n".encode())
         draft.replace(path)
     except OSError as error:
-        raise unwritable(error) from error
+        raise unusable(error) from error
     finally:
         draft.unlink(missing_ok=True)
     return path
@@ -73,10 +76,10 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def unwritable(error: OSError) -> WeightsError:
-    """What to say when the cache cannot be written."""
+def unusable(error: OSError) -> WeightsError:
+    """What to say when the cache cannot be read or written."""
     return WeightsError(
-        f"{home()}: the model cache cannot be written ({error.strerror or error});"
+        f"{home()}: the model cache cannot be used ({error.strerror or error});"
         " set LAPSR_HOME to a folder that can"
     )
 

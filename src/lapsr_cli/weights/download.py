@@ -23,7 +23,7 @@ __all__ = ["Retry", "fetch"]
 
 log = logging.getLogger(__name__)
 
-_BLOCK = 1 << 16
+_BLOCK = 1 << 12  # what is lost at most when a connection breaks
 _PARTIAL_CONTENT = 206
 _RANGE_NOT_SATISFIABLE = 416
 _WORTH_RETRYING = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -107,10 +107,10 @@ def _get_rest(
             if not _continues(response, have):
                 have = 0
             _receive(response, part, have, size, progress)
-    except requests.exceptions.InvalidURL as error:
-        raise DownloadError(f"{url}: not a URL ({error})") from error
-    except (requests.exceptions.InvalidSchema, requests.exceptions.MissingSchema) as error:
-        raise DownloadError(f"{url}: not an HTTP address") from error
+    except ValueError as error:
+        # requests' errors for addresses, of proxies and redirects too, and those of urllib3 and
+        # urllib that it lets through
+        raise DownloadError(f"{url}: not an HTTP address ({error})") from error
     except requests.RequestException as error:
         raise _TryAgain(f"no connection ({_root_cause(error)})") from error
     if part.stat().st_size < size:
@@ -151,11 +151,11 @@ def _wait(failure: _TryAgain, attempt: int, retry: Retry) -> float:
 def _retry_after(response: requests.Response) -> float | None:
     """Retry-After, in seconds or as a date (RFC 9110 section 10.2.3)."""
     value = response.headers.get("Retry-After", "")
-    if value.isdigit():
-        return float(value)
     try:
+        if value.isascii() and value.isdigit():
+            return float(value)
         return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 
