@@ -26,7 +26,7 @@ def test_folders_are_searched_below_and_in_order(tmp_path: Path) -> None:
         "b.png",
         "deep/er/c.png",
     ]
-    assert found.missing == []
+    assert found.problems == {}
 
 
 def test_files_and_patterns_and_each_picture_once(tmp_path: Path) -> None:
@@ -34,7 +34,7 @@ def test_files_and_patterns_and_each_picture_once(tmp_path: Path) -> None:
     inputs = [tmp_path / "strange", tmp_path / "?.*", tmp_path / "a.png", tmp_path / "gone*"]
     found = find(map(str, inputs), SUFFIXES, tmp_path / "out")
     assert [source.path.name for source in found.sources] == ["strange", "a.png", "b.png"]
-    assert found.missing == [str(tmp_path / "gone*")]
+    assert found.problems == {str(tmp_path / "gone*"): "no such file or folder"}
 
 
 def test_a_name_with_pattern_characters_is_a_name(tmp_path: Path) -> None:
@@ -63,14 +63,14 @@ def sources(*names: str) -> list[Source]:
 
 def test_the_tree_is_mirrored(tmp_path: Path) -> None:
     naming = Naming(folder=tmp_path, scales=(2, 8))
-    (outputs,) = name_outputs(sources("deep/er/c.jpg"), naming).values()
+    (outputs,) = name_outputs(sources("deep/er/c.jpg"), naming).outputs.values()
     assert outputs == {s: tmp_path / "deep" / "er" / f"c_x{s}.jpg" for s in (2, 8)}
 
 
 def test_pictures_of_one_stem_never_share_an_output(tmp_path: Path) -> None:
     naming = Naming(folder=tmp_path, scales=(2,), suffix=".png")
     named = name_outputs(sources("a.jpg", "a.png", "A.webp", "b.jpg"), naming)
-    assert [outputs[2].name for outputs in named.values()] == [
+    assert [outputs[2].name for outputs in named.outputs.values()] == [
         "a_jpg_x2.png",
         "a_png_x2.png",
         "A_webp_x2.png",
@@ -78,18 +78,50 @@ def test_pictures_of_one_stem_never_share_an_output(tmp_path: Path) -> None:
     ]
 
 
-def test_what_cannot_be_told_apart_is_refused_before_any_work(tmp_path: Path) -> None:
+def test_what_cannot_be_told_apart_is_left_out_by_name(tmp_path: Path) -> None:
     naming = Naming(folder=tmp_path, scales=(2,))
-    twins = [Source(Path(folder, "a.png"), Path("a.png")) for folder in ("one", "two")]
-    with pytest.raises(UsageError, match=r"one/a\.png and two/a\.png"):
-        name_outputs(twins, naming)
-    touch(tmp_path, "a.png")
-    itself = Source(tmp_path / "a.png", Path("a.png"))
-    with pytest.raises(UsageError, match=r"a\.png"):
-        name_outputs([itself], Naming(folder=tmp_path, scales=(2,), pattern="{stem}"))
+    one, two = (Source(Path(folder, "a.png"), Path("a.png")) for folder in ("one", "two"))
+    named = name_outputs([one, two], naming)
+    assert list(named.outputs) == [one]
+    assert "one/a.png" in named.clashes[two]
 
 
-@pytest.mark.parametrize("pattern", ["{stem}", "{name}_{scale}", "x/{stem}_{scale}", "{", ".."])
+@pytest.mark.parametrize("folder", ["lower", "Upper"])
+def test_no_input_is_ever_overwritten(tmp_path: Path, folder: str) -> None:
+    out = tmp_path / folder
+    touch(out, "a.png", "a_x2.png")
+    a, result = (Source(out / name, Path(name)) for name in ("a.png", "a_x2.png"))
+    named = name_outputs([a, result], Naming(folder=out, scales=(2,)))
+    assert list(named.outputs) == [result]
+    assert f"overwrite the input {out / 'a_x2.png'}" in named.clashes[a]
+    named = name_outputs([a], Naming(folder=out, scales=(2,), pattern="{stem}"))
+    assert list(named.clashes) == [a]
+
+
+def test_a_pattern_mirrors_the_tree_and_leaves_its_own_results_out(tmp_path: Path) -> None:
+    touch(tmp_path, "s1/a.png", "s2/a.png", "out/s1/a_x2.png")
+    found = find([str(tmp_path / "**" / "*.png")], SUFFIXES, tmp_path / "out")
+    assert [str(source.relative) for source in found.sources] == ["s1/a.png", "s2/a.png"]
+    found = find([str(tmp_path / "s*")], SUFFIXES, tmp_path / "out")
+    assert [str(source.relative) for source in found.sources] == ["s1/a.png", "s2/a.png"]
+
+
+def test_a_folder_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "closed/b.png")
+    (tmp_path / "closed").chmod(0)
+    try:
+        if os.access(tmp_path / "closed", os.R_OK):
+            pytest.skip("needs a user for whom permissions hold (not root)")
+        found = find([str(tmp_path)], SUFFIXES, tmp_path / "out")
+    finally:
+        (tmp_path / "closed").chmod(0o755)
+    assert found.problems == {str(tmp_path / "closed"): "Permission denied"}
+    assert len(found.sources) == 1
+
+
+@pytest.mark.parametrize(
+    "pattern", ["{stem}", "{name}_{scale}", "x/{stem}_{scale}", "{", "..", "{stem.x}{scale}"]
+)
 def test_patterns_that_name_nothing_usable(tmp_path: Path, pattern: str) -> None:
     with pytest.raises(UsageError, match="--name"):
         Naming(folder=tmp_path, scales=(2, 4), pattern=pattern)

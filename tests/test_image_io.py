@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +119,43 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
         read(tmp_path / "pipe.png")
     with pytest.raises(UnreadablePicture, match=r"gone\.png: No such file"):
         read(tmp_path / "gone.png")
+
+
+def test_pillow_is_not_asked_to_drop_frames_or_bits(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (9, 9), (60 * i, 0, 0)) for i in range(3)]
+    for name in ("a.webp", "a.png", "a.tiff"):
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
+        with pytest.raises(UnreadablePicture, match="several frames"):
+            read(tmp_path / name)
+    deep = tmp_path / "deep.png"
+    deep.write_bytes(png(4, 3, depth=16, colour=2, row=b"\0" + bytes(range(24))))
+    with Image.open(deep) as image:
+        assert image.mode == "RGB", "Pillow has learnt 16-bit RGB"
+    with pytest.raises(UnreadablePicture, match="16 bits"):
+        read(deep)
+
+
+def png(width: int, height: int, *, depth: int, colour: int, row: bytes) -> bytes:
+    """A PNG by its specification, for what Pillow does not write."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        check = zlib.crc32(kind + data)
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", check)
+
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    pixels = zlib.compress(row * height)
+    signature = b"\x89PNG\r\n\x1a\n"
+    return signature + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+def test_odd_exif_does_not_cost_the_picture(tmp_path: Path) -> None:
+    """A rational that holds text: Pillow cannot write it again, but nobody asks it to."""
+    text = b"n/a\0"
+    entries = struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)
+    entries += struct.pack("<HHI4s", 0x011A, 2, 4, text)
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + entries + struct.pack("<I", 0)
+    Image.new("RGB", (20, 10)).save(tmp_path / "odd.jpg", exif=exif)
+    assert read(tmp_path / "odd.jpg").pixels.shape == (20, 10, 3)
 
 
 @given(st.data())

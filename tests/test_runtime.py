@@ -176,6 +176,21 @@ def test_the_python_door() -> None:
     assert int(np.ptp(rgb.astype(int), axis=2).max()) <= 1, "grey came out tinted"
 
 
+def test_the_python_door_turns_pictures_upright(draft: LaplacianPyramid) -> None:
+    image = Image.open(PICTURES / "turned.jpg")
+    assert image.getexif()[0x0112] == 6
+    assert Upscaler(draft, choose("cpu"))(image, (2,))[2].size == (
+        2 * image.height,
+        2 * image.width,
+    )
+
+
+@pytest.mark.parametrize("scales", [(), (3,), [2, 9]])
+def test_scales_that_cannot_be_made_from_python(draft: LaplacianPyramid, scales: list[int]) -> None:
+    with pytest.raises(UsageError):
+        Upscaler(draft, choose("cpu"))(np.zeros((4, 4), np.uint8), scales)
+
+
 @pytest.mark.parametrize(
     "image", [np.zeros((4, 4)), np.zeros((4, 4, 4), np.uint8), np.zeros((0, 4), np.uint8), "a.png"]
 )

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lapsr_cli.model import Halo, LaplacianPyramid, PyramidConfig, halo
-from lapsr_cli.tiling import cut, fit, plan
+from lapsr_cli.tiling import _count, cut, fit, plan
 from tests.conftest import random_network
 
 sides = st.integers(1, 90)
@@ -102,6 +102,21 @@ def test_a_fitted_tile_keeps_to_the_memory_allowed(
     assert window <= max(allowed, smallest)
     if height * width <= allowed:
         assert first.shape == (height, width)
+
+
+def test_a_large_picture_is_fitted_at_once() -> None:
+    """24 megapixels in windows of 41,000: some hundred thousand windows are weighed, not listed."""
+    tile = fit(4000, 6000, 72, 72, 41_000)
+    spans = cut(4000, tile[0], 72, 72), cut(6000, tile[1], 72, 72)
+    window = [each[0].stop - each[0].start for each in spans]
+    assert window[0] * window[1] <= 41_000
+
+
+@given(length=st.integers(1, 400), tile=st.integers(1, 120), before=sides, after=sides)
+def test_windows_are_counted_as_they_are_cut(
+    length: int, tile: int, before: int, after: int
+) -> None:
+    assert _count(length, tile, before + after) == len(cut(length, tile, before, after))
 
 
 @settings(max_examples=25)

@@ -8,13 +8,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
 from lapsr_cli import weights
+from lapsr_cli.batch import prepare_folder
 from lapsr_cli.files import whole_file
 from tests.conftest import PICTURES, Ran, draw, run_lapsr
 
@@ -194,6 +197,47 @@ def test_a_result_that_cannot_be_written_is_that_pictures_failure(
     assert ran.code == 1
     assert files(tmp_path / "out") == ["b_x2.png", "sub"]
     assert f"failed: {tmp_path / 'out' / 'sub' / 'a_x2.png'}" in ran.err
+
+
+def test_results_no_format_or_memory_holds_are_refused_before_the_work(
+    lapsr: Lapsr, tmp_path: Path
+) -> None:
+    draw(tmp_path / "in" / "long.webp", 2100, 2)
+    draw(tmp_path / "in" / "a.png")
+    Image.new("L", (13_000, 13_000)).save(tmp_path / "in" / "huge.png", compress_level=1)
+    ran = lapsr("upscale", tmp_path / "in", "-o", tmp_path / "out", "-s", "8")
+    assert ran.code == 1
+    assert files(tmp_path / "out") == ["a_x8.png"]
+    assert "long_x8.webp: 16800 x 16 pixels are more than WEBP holds" in ran.err
+    huge = psutil.virtual_memory().available < 64 * 13_000**2
+    assert ("huge.png: its results need 10.8 GB" in ran.err) == huge
+
+
+def test_a_loop_and_a_name_without_room_cost_nothing_else(lapsr: Lapsr, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    source = draw(folder / "a.png")
+    (folder / "loop.png").symlink_to(folder / "loop.png")
+    (folder / f"{'n' * 250}.png").write_bytes(source.read_bytes())
+    for _ in range(2):
+        ran = lapsr("upscale", folder, "-o", tmp_path / "out", "--if-exists", "overwrite")
+        assert ran.code == 1
+        assert "1 done (1 files), 2 failed" in ran.err
+        assert files(tmp_path / "out") == ["a_x2.png"]
+
+
+def test_the_inputs_are_looked_at_before_any_model_is_fetched(lapsr: Lapsr, tmp_path: Path) -> None:
+    given = ("-o", tmp_path / "out", "-m", "mslapsrn-d5r8", "--offline")
+    assert lapsr("upscale", tmp_path / "typo", *given).code == 3
+    assert not (tmp_path / "out").exists()
+
+
+def test_runs_into_one_folder_at_once(tmp_path: Path) -> None:
+    def prepare(_: int) -> None:
+        prepare_folder(tmp_path / "out")
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(prepare, range(400)))
+    assert files(tmp_path / "out") == []
 
 
 def test_names_of_every_kind(tmp_path: Path) -> None:

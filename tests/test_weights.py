@@ -97,12 +97,32 @@ def test_files_that_are_no_weights(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "tensor", [torch.zeros(4, dtype=torch.complex64), torch.zeros(4).to_sparse()], ids=str
+)
+def test_tensors_of_odd_kinds_are_named(tmp_path: Path, tensor: torch.Tensor) -> None:
+    odd = changed(lambda t: t.update({"conv_in.bias": tensor}))
+    torch.save(dict(odd.tensors), tmp_path / "odd.pth")
+    with pytest.raises(WeightsMismatch, match=r"conv_in\.bias does not hold plain real"):
+        weights.read_file(tmp_path / "odd.pth", CONFIG).model("odd.pth")
+
+
+def test_tensors_that_share_memory_can_be_written(tmp_path: Path) -> None:
+    def tie(tensors: dict[str, torch.Tensor]) -> None:
+        tensors["levels.0.convs.1.weight"] = tensors["levels.0.convs.0.weight"]
+
+    write_safetensors(changed(tie), tmp_path / "tied.safetensors")
+    assert weights.load(str(tmp_path / "tied.safetensors")).config == CONFIG
+
+
+@pytest.mark.parametrize(
     "about",
     [
         "{",
         json.dumps({"format": 2, "config": asdict(CONFIG), "origin": ""}),
         json.dumps({"format": 1, "config": {"width": 3}, "origin": ""}),
         json.dumps({"format": 1, "config": {"depth": 0}, "origin": ""}),
+        json.dumps({"format": 1, "config": {"depth": 2.5}, "origin": ""}),
+        json.dumps({"format": 1, "config": [], "origin": ""}),
     ],
 )
 def test_metadata_that_says_nothing_usable(tmp_path: Path, about: str) -> None:
@@ -135,6 +155,7 @@ def test_import_of_a_state_dict(
     tensors = {f"module.{name}": t for name, t in some_weights().tensors.items()}
     torch.save(wrap(tensors), tmp_path / "My Net.pth")
     assert lapsr("weights", "import", tmp_path / "My Net.pth").code == 4
+    assert lapsr("weights", "import", tmp_path / "My Net.pth", "--depth", "2").code == 2
     given = ("--recursions", "2", "--depth", "2", "--channels", "4")
     ran = lapsr("weights", "import", tmp_path / "My Net.pth", *given)
     assert (ran.code, ran.out.strip()) == (0, "my-net")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,14 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import torch
+
 from lapsr_cli import image_io
-from lapsr_cli.errors import NothingMatched, PictureError, UsageError
-from lapsr_cli.files import Naming, Source, find, name_outputs, whole_file
+from lapsr_cli.device import free_memory
+from lapsr_cli.errors import NothingMatched, PictureError, UnwritablePicture, UsageError
+from lapsr_cli.files import Naming, Source, find, name_outputs
 from lapsr_cli.image_io import SUFFIXES, Picture
 from lapsr_cli.report import Outcome
 from lapsr_cli.upscaler import Advance, Pyramid, Task, Upscaler
 
-__all__ = ["IfExists", "Plan", "Selection", "Work", "plan", "run"]
+__all__ = ["IfExists", "Plan", "Selection", "Work", "plan", "prepare_folder", "run"]
 
 IfExists = Literal["skip", "overwrite", "error"]
 
@@ -79,22 +84,25 @@ class Plan:
 def plan(selection: Selection) -> Plan:
     """Find the pictures, name their outputs, and see which of those are there already.
 
-    Makes the output folder. Raises NothingMatched if no picture is found, UsageError if the
-    output folder cannot be written or names collide.
+    Raises NothingMatched if no picture is found.
     """
+    naming = selection.naming
     found = find(selection.inputs, SUFFIXES, selection.output)
     settled = [
-        Outcome(source=Path(text), status="failed", message=f"{text}: no such file or folder")
-        for text in found.missing
+        Outcome(source=Path(path), status="failed", message=f"{path}: {reason}")
+        for path, reason in found.problems.items()
     ]
     if not found.sources:
-        if found.missing:
-            raise NothingMatched(settled[0].message)
-        raise NothingMatched(f"{selection.inputs[0]}: no pictures ({', '.join(SUFFIXES)}) in it")
+        if settled:
+            raise NothingMatched("; ".join(outcome.message for outcome in settled))
+        inputs = ", ".join(selection.inputs)
+        raise NothingMatched(f"{inputs}: no pictures ({', '.join(SUFFIXES)}) in it")
+    named = name_outputs(found.sources, naming)
+    settled += [_failed(s, f"{s.path}: {reason}") for s, reason in named.clashes.items()]
     works: list[Work] = []
-    for source, outputs in name_outputs(found.sources, selection.naming).items():
+    for source, outputs in named.outputs.items():
         unsupported = _unsupported(outputs)
-        existing = [path for path in outputs.values() if path.exists()]
+        existing = [path for path in outputs.values() if os.path.exists(path)]
         if unsupported:
             settled.append(_failed(source, f"{source.path}: cannot write {unsupported}; give -f"))
         elif existing and selection.if_exists == "error":
@@ -104,7 +112,6 @@ def plan(selection: Selection) -> Plan:
         else:
             keep = existing if selection.if_exists == "skip" else ()
             works.append(Work(source, {s: p for s, p in outputs.items() if p not in keep}))
-    _prepare_folder(selection.output)
     return Plan(works, settled)
 
 
@@ -150,10 +157,22 @@ def _decoded(
         work, future = ahead.popleft()
         try:
             picture = future.result()
+            _check_results(work, picture)
         except PictureError as error:
             failures.append(_failed(work.source, str(error)))
         else:
             yield Task(work, picture, tuple(work.outputs))
+
+
+def _check_results(work: Work, picture: Picture) -> None:
+    """Refuse before the work what could not be held or written after it."""
+    need = picture.pixels.nbytes * sum(scale**2 for scale in work.outputs)
+    if need > free_memory(torch.device("cpu")):
+        raise UnwritablePicture(
+            f"{work.source.path}: its results need {need / 1e9:.1f} GB, more memory than is free"
+        )
+    for scale, path in work.outputs.items():
+        image_io.check_size(path, scale * picture.height, scale * picture.width)
 
 
 def _write(work: Work, pyramid: Pyramid, quality: int) -> Outcome:
@@ -181,12 +200,14 @@ def _unsupported(outputs: Mapping[int, Path]) -> str:
     return "" if suffix.lower() in SUFFIXES else suffix or "a file without suffix"
 
 
-def _prepare_folder(folder: Path) -> None:
-    """Make the output folder and see that it can be written, before any work is done."""
-    probe = folder / ".lapsr-probe"
+def prepare_folder(folder: Path) -> None:
+    """Make the output folder and see that it can be written, before any work is done.
+
+    Raises UsageError if not.
+    """
     try:
-        with whole_file(probe):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
             pass
-        probe.unlink()
     except OSError as error:
         raise UsageError(f"-o/--output {folder}: {error.strerror or error}") from error

@@ -13,7 +13,7 @@
             ├── WeightsMismatch    4   the tensors are not those of the file's configuration
             └── DownloadError      4
                 ├── OfflineError   4   the network is needed and was forbidden
-                └── ChecksumError  4   the bytes are not the ones the manifest names
+                └── ChecksumError  4   the bytes are not those that were promised
 
 Messages are one line and name the file or the flag.
 """
@@ -104,4 +104,4 @@ class OfflineError(DownloadError):
 
 
 class ChecksumError(DownloadError):
-    """Bytes whose size or SHA-256 is not the one the manifest names."""
+    """Bytes whose size or SHA-256 is not that of the manifest, or of what was stored."""

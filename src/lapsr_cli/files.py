@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from lapsr_cli.errors import UsageError
 
-__all__ = ["Found", "Naming", "Source", "find", "name_outputs", "whole_file"]
+__all__ = ["Found", "Named", "Naming", "Source", "find", "name_outputs", "whole_file"]
 
 
 @dataclass(frozen=True)
@@ -27,50 +27,77 @@ class Source:
 
 @dataclass(frozen=True)
 class Found:
-    """What the inputs of a command came to: pictures, and the inputs that name nothing."""
+    """What the inputs of a command came to: pictures, and the paths that failed with the reason."""
 
     sources: list[Source]
-    missing: list[str]
+    problems: dict[str, str]
 
 
 def find(inputs: Iterable[str], suffixes: Collection[str], output: Path) -> Found:
     """Every picture that ``inputs`` (files, folders, glob patterns) name, each once, in order.
 
     Folders are searched recursively, sorted by name, for files with one of ``suffixes`` (lower
-    case, with the dot), but not below ``output``. A file that is named outright is taken whatever
-    its suffix. Raises UsageError for an input folder that is the output folder.
+    case, with the dot), but not below ``output``; patterns likewise. A file that is named outright
+    is taken whatever its suffix. Raises UsageError for an input folder that is the output folder.
     """
     sources: dict[str, Source] = {}
-    missing: list[str] = []
+    problems: dict[str, str] = {}
     for text in inputs:
-        exists = os.path.lexists(text)
-        matches = [text] if exists else sorted(glob.glob(text, recursive=True))  # noqa: PTH207 (absolute patterns)
+        for source in _sources(text, suffixes, os.path.realpath(output), problems):
+            sources.setdefault(os.path.realpath(source.path), source)
+    return Found(list(sources.values()), problems)
+
+
+def _sources(
+    text: str, suffixes: Collection[str], leave_out: str, problems: dict[str, str]
+) -> Iterator[Source]:
+    """The pictures of one input; paths that lead nowhere go to ``problems``."""
+    path = Path(text)
+    if os.path.isdir(path):
+        if os.path.realpath(path) == leave_out:
+            raise UsageError(f"-o/--output {path}: the output folder must not be an input folder")
+        yield from _walk(path, path, suffixes, leave_out, problems)
+    elif os.path.lexists(path):
+        yield Source(path, Path(path.name))
+    else:
+        matches = sorted(glob.glob(text, recursive=True))  # noqa: PTH207 (absolute patterns)
         if not matches:
-            missing.append(text)
-        for match in matches:
-            path = Path(match)
-            if path.is_dir():
-                found = _walk(path, suffixes, output)
-            elif exists or path.suffix.lower() in suffixes:
-                found = iter([Source(path, Path(path.name))])
-            else:
+            problems[text] = "no such file or folder"
+        for match in map(Path, matches):
+            if _is_below(match, leave_out):
                 continue
-            for source in found:
-                sources.setdefault(os.path.realpath(source.path), source)
-    return Found(list(sources.values()), missing)
+            if os.path.isdir(match):
+                yield from _walk(match, _before_magic(path), suffixes, leave_out, problems)
+            elif match.suffix.lower() in suffixes:
+                yield Source(match, match.relative_to(_before_magic(path)))
 
 
-def _walk(folder: Path, suffixes: Collection[str], output: Path) -> Iterator[Source]:
+def _walk(
+    folder: Path, base: Path, suffixes: Collection[str], leave_out: str, problems: dict[str, str]
+) -> Iterator[Source]:
     """Pictures below ``folder``. Links to folders are not followed: no loop to fall into."""
-    leave_out = os.path.realpath(output)
-    if os.path.realpath(folder) == leave_out:
-        raise UsageError(f"-o/--output {output}: the output folder must not be an input folder")
-    for parent, folders, names in os.walk(folder):
+
+    def note(error: OSError) -> None:
+        problems[str(error.filename)] = error.strerror or str(error)
+
+    for parent, folders, names in os.walk(folder, onerror=note):
         folders[:] = sorted(f for f in folders if os.path.realpath(Path(parent, f)) != leave_out)
         for name in sorted(names):
             path = Path(parent, name)
             if path.suffix.lower() in suffixes:
-                yield Source(path, path.relative_to(folder))
+                yield Source(path, path.relative_to(base))
+
+
+def _before_magic(pattern: Path) -> Path:
+    """The folder in front of the first part with a pattern character."""
+    parts = pattern.parts
+    first = next(number for number, part in enumerate(parts) if glob.has_magic(part))
+    return Path(*parts[:first])
+
+
+def _is_below(path: Path, folder: str) -> bool:
+    real = os.path.realpath(path)
+    return real == folder or real.startswith(folder.rstrip(os.sep) + os.sep)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +117,7 @@ class Naming:
     def __post_init__(self) -> None:
         try:
             names = [self.pattern.format(stem="a", scale=scale) for scale in self.scales]
-        except (KeyError, ValueError, IndexError) as error:
+        except (KeyError, ValueError, IndexError, AttributeError, TypeError) as error:
             raise UsageError(f"--name {self.pattern!r}: only {{stem}} and {{scale}}") from error
         if any(name in ("", ".", "..") or Path(name).name != name for name in names):
             raise UsageError(f"--name {self.pattern!r} is not a file name")
@@ -107,12 +134,20 @@ class Naming:
         }
 
 
-def name_outputs(sources: Iterable[Source], naming: Naming) -> dict[Source, dict[int, Path]]:
-    """The outputs of every picture at each scale, no two of them the same file.
+@dataclass(frozen=True)
+class Named:
+    """The outputs of every picture at each scale, and the pictures that can have none."""
+
+    outputs: dict[Source, dict[int, Path]]
+    clashes: dict[Source, str]
+
+
+def name_outputs(sources: Iterable[Source], naming: Naming) -> Named:
+    """Name the outputs of every picture so that no two are the same file, and none is an input.
 
     Pictures that would share an output (a.jpg and a.png, both made PNG) get their own suffix into
-    the name: a_jpg_x2.png. Raises UsageError if that does not tell them apart, or if an output
-    would overwrite an input.
+    the name: a_jpg_x2.png. Where that does not tell them apart, the first keeps the name and the
+    others are ``clashes``, with the reason.
     """
     plain = {source: naming.outputs(source, source.relative.stem) for source in sources}
     uses = Counter(_key(path) for outputs in plain.values() for path in outputs.values())
@@ -122,13 +157,19 @@ def name_outputs(sources: Iterable[Source], naming: Naming) -> dict[Source, dict
         else naming.outputs(source, f"{source.relative.stem}_{source.relative.suffix[1:]}")
         for source, outputs in plain.items()
     }
-    taken = {os.path.realpath(source.path): source for source in named}
+    inputs = {_key(source.path): source for source in named}
+    owners: dict[str, Source] = {}
+    clashes: dict[Source, str] = {}
     for source, outputs in named.items():
-        for path in outputs.values():
-            other = taken.setdefault(_key(path), source)
-            if other != source or path.resolve() == source.path.resolve():
-                raise UsageError(f"{other.path} and {source.path} would share {path}: run apart")
-    return named
+        keys = {_key(path): path for path in outputs.values()}
+        for key, path in keys.items():
+            if key in inputs:
+                clashes[source] = f"its result {path} would overwrite the input {inputs[key].path}"
+            elif key in owners:
+                clashes[source] = f"its result {path} is that of {owners[key].path} too"
+        if source not in clashes:
+            owners |= dict.fromkeys(keys, source)
+    return Named({s: o for s, o in named.items() if s not in clashes}, clashes)
 
 
 def _key(path: Path) -> str:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import io
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from lapsr_cli.errors import UnreadablePicture, UnwritablePicture
 from lapsr_cli.files import whole_file
 
-__all__ = ["SUFFIXES", "Picture", "from_pil", "read", "to_pil", "write"]
+__all__ = ["SUFFIXES", "Picture", "check_size", "from_pil", "read", "to_pil", "write"]
 
 SUFFIXES = {
     ".jpg": "JPEG",
@@ -26,6 +27,17 @@ SUFFIXES = {
 """What is read and written, by the suffix in lower case."""
 
 _LONGEST_SIDE = {"JPEG": 65_535, "WEBP": 16_383}
+_FORMATS = sorted(set(SUFFIXES.values()))
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What turns a stored picture upright, by EXIF orientation (Exif 2.32, tag 0x0112)."""
 _DIRECT = {"RGB", "L"}
 _EXACT = {"1": "L", "P": "RGB"}
 
@@ -50,16 +62,17 @@ class Picture:
 
 def read(path: Path) -> Picture:
     """Read a picture and turn it upright. Raises UnreadablePicture, naming the file and why."""
-    if path.exists() and not path.is_file():
-        raise UnreadablePicture(f"{path}: not a regular file")
     try:
-        with path.open("rb") as file, Image.open(file) as image:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise UnreadablePicture("not a regular file")
+        with path.open("rb") as file, Image.open(file, formats=_FORMATS) as image:
+            _refuse_what_would_be_lost(image)
             image.load()
-            return from_pil(ImageOps.exif_transpose(image))
+            return from_pil(image)
     except UnreadablePicture as error:
         raise UnreadablePicture(f"{path}: {error}") from error
     except UnidentifiedImageError as error:
-        raise UnreadablePicture(f"{path}: not a picture that can be read") from error
+        raise UnreadablePicture(f"{path}: not a JPEG, PNG, WebP or TIFF picture") from error
     except OSError as error:
         raise UnreadablePicture(f"{path}: {error.strerror or error}") from error
     except Image.DecompressionBombError as error:
@@ -69,10 +82,20 @@ def read(path: Path) -> Picture:
         raise UnreadablePicture(f"{path}: damaged ({type(error).__name__}: {error})") from error
 
 
-def from_pil(image: Image.Image) -> Picture:
-    """A Picture of a PIL image. Palettes and 1-bit pictures become RGB and grey, which is exact.
+def _refuse_what_would_be_lost(image: Image.Image) -> None:
+    """Before Pillow decodes: it takes the first frame alone, and 16-bit RGB as 8-bit RGB."""
+    # A JPEG of a phone may carry a second picture (MPO), a preview or a depth map.
+    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
+        raise UnreadablePicture("several frames or pages are not supported yet")
+    if image.mode in ("RGB", "RGBA", "LA", "L") and ";16" in str(getattr(image, "tile", "")):
+        raise UnreadablePicture("16 bits a channel are not supported yet")
 
-    Raises UnreadablePicture for what would lose something: transparency, more than 8 bits, CMYK.
+
+def from_pil(image: Image.Image) -> Picture:
+    """A Picture of a PIL image, turned as its EXIF says.
+
+    Palettes and 1-bit pictures become RGB and grey, which is exact. Raises UnreadablePicture for
+    what would lose something: transparency, more than 8 bits, CMYK.
     """
     if image.has_transparency_data and not _opaque(image):
         raise UnreadablePicture("transparency is not supported yet")
@@ -81,7 +104,9 @@ def from_pil(image: Image.Image) -> Picture:
     mode = _EXACT.get(image.mode, image.mode)
     if mode not in _DIRECT:
         raise UnreadablePicture(f"pixel mode {image.mode} is not supported yet")
-    pixels = np.asarray(image if mode == image.mode else image.convert(mode))
+    turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    upright = image if turn is None else image.transpose(turn)
+    pixels = np.asarray(upright if mode == upright.mode else upright.convert(mode))
     return Picture(pixels, image.info.get("icc_profile"))
 
 
@@ -98,19 +123,25 @@ def to_pil(picture: Picture) -> Image.Image:
     return image
 
 
+def check_size(path: Path, height: int, width: int) -> None:
+    """Raise UnwritablePicture if the format of ``path`` cannot hold that many pixels a side."""
+    form = SUFFIXES[path.suffix.lower()]
+    longest = _LONGEST_SIDE.get(form)
+    if longest and max(height, width) > longest:
+        raise UnwritablePicture(
+            f"{path}: {width} x {height} pixels are more than {form} holds ({longest} a side);"
+            " give -f png"
+        )
+
+
 def write(picture: Picture, path: Path, *, quality: int = 95) -> None:
     """Write a picture in the format of the path's suffix, whole or not at all.
 
     ``quality`` is that of JPEG (4:4:4) and WebP, 1 to 100. Raises UnwritablePicture, naming the
     file and why.
     """
+    check_size(path, picture.height, picture.width)
     form = SUFFIXES[path.suffix.lower()]
-    longest = _LONGEST_SIDE.get(form)
-    if longest and max(picture.height, picture.width) > longest:
-        raise UnwritablePicture(
-            f"{path}: {picture.width} x {picture.height} pixels are more than {form} holds"
-            f" ({longest} a side); give -f png"
-        )
     options: dict[str, object] = {"icc_profile": picture.icc_profile}
     if form == "JPEG":
         options |= {"quality": quality, "subsampling": "4:4:4"}
@@ -125,5 +156,6 @@ def write(picture: Picture, path: Path, *, quality: int = 95) -> None:
             file.write(encoded.getbuffer())
     except OSError as error:
         raise UnwritablePicture(f"{path}: {error.strerror or error}") from error
-    except (ValueError, MemoryError) as error:
-        raise UnwritablePicture(f"{path}: {error}") from error
+    # Pillow's encoders raise many things; none of them concerns the other pictures.
+    except Exception as error:
+        raise UnwritablePicture(f"{path}: {type(error).__name__}: {error}") from error

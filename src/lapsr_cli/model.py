@@ -65,8 +65,9 @@ class PyramidConfig:
 
     def __post_init__(self) -> None:
         for name in ("depth", "recursions", "levels", "channels"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
+            value = getattr(self, name)
+            if type(value) is not int or value < 1:
+                raise UsageError(f"{name} must be a whole number from 1, not {value}")
         if self.levels > 3:
             raise UsageError(f"levels must be 1, 2 or 3 (2x, 4x, 8x), not {self.levels}")
         if self.skip not in ("ss", "ds", "ns"):
@@ -87,7 +88,7 @@ class PyramidConfig:
         """The level whose output is the picture at ``scale``; UsageError if there is none."""
         if scale not in self.scales:
             offered = ", ".join(map(str, self.scales))
-            raise UsageError(f"this model makes the scales {offered}, not {scale}")
+            raise UsageError(f"-s/--scale {scale}: this model makes the scales {offered}")
         return self.scales.index(scale) + 1
 
     @property

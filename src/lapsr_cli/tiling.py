@@ -70,8 +70,8 @@ def fit(height: int, width: int, before: int, after: int, max_pixels: int) -> tu
         return height, width
 
     def area(tile: tuple[int, int]) -> int:
-        tiles = plan(height, width, tile, before, after)
-        return len(tiles) * tiles[0].shape[0] * tiles[0].shape[1]
+        windows = _count(height, tile[0], halo) * _count(width, tile[1], halo)
+        return windows * min(tile[0] + halo, height) * min(tile[1] + halo, width)
 
     candidates: list[tuple[int, int]] = []
     for count in range(1, width + 1):
@@ -84,3 +84,8 @@ def fit(height: int, width: int, before: int, after: int, max_pixels: int) -> tu
         if window_width <= halo + 1:
             break
     return min(candidates, key=area, default=(1, 1))
+
+
+def _count(length: int, tile: int, halo: int) -> int:
+    """How many windows ``cut`` makes."""
+    return 1 if tile + halo >= length else -(-(length - halo) // tile)

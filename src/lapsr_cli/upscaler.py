@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -112,7 +114,7 @@ class Upscaler:
     @classmethod
     def from_weights(
         cls,
-        model: str | None = None,
+        model: str | Path | None = None,
         *,
         device: str = "auto",
         precision: Precision = "auto",
@@ -123,14 +125,15 @@ class Upscaler:
 
         Raises ResourceError if the model or the device cannot be had.
         """
-        network = weights.load(model, offline=offline)
+        network = weights.load(None if model is None else str(model), offline=offline)
         return cls(network, choose(device, precision), windows)
 
     def __call__(self, image: AnyImage, scales: Sequence[int] = (2, 4, 8)) -> dict[int, AnyImage]:
         """Enlarge a PIL image or a uint8 array, (H, W) grey or (H, W, 3) RGB, to every scale.
 
-        The results are of the same kind. Raises UsageError for a scale the model does not make
-        and for an image that is none of these.
+        The results are of the same kind; a PIL image is turned upright as its EXIF says. Raises
+        UsageError for a scale the model does not make and for an image that is none of these,
+        UnreadablePicture for one that would lose something (transparency, 16 bit, CMYK).
         """
         if not isinstance(image, Image.Image):
             pyramid = self._one(Picture(_checked(image)), scales)
@@ -139,15 +142,16 @@ class Upscaler:
         return {scale: to_pil(picture) for scale, picture in pyramid.items()}
 
     def _one(self, picture: Picture, scales: Sequence[int]) -> Pyramid:
-        ((_, pyramid),) = self.stream([Task(None, picture, tuple(scales))])
+        if not scales or not picture.pixels.size:
+            raise UsageError("nothing to do: no scales, or an image without pixels")
+        wanted = tuple(operator.index(scale) for scale in scales)
+        ((_, pyramid),) = self.stream([Task(None, picture, wanted)])
         return pyramid
 
     def check_scales(self, scales: Iterable[int]) -> None:
         """Raise UsageError for a scale that this model does not make."""
         for scale in scales:
-            if scale not in self.config.scales:
-                made = ", ".join(map(str, self.config.scales))
-                raise UsageError(f"-s/--scale {scale}: this model makes the scales {made}")
+            self.config.level_of(scale)
 
     def stream(
         self,

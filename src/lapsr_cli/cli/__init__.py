@@ -39,6 +39,8 @@ def main() -> None:
         code = error.exit_code
     except click.ClickException as error:
         code = _complain(error.format_message(), error.exit_code)
+    except OSError as error:
+        code = _complain(f"{error.filename or 'output'}: {error.strerror or error}", 1)
     except (click.Abort, KeyboardInterrupt):
         code = _complain("interrupted", INTERRUPTED)
     sys.exit(code)

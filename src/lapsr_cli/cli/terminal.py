@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from lapsr_cli.report import Outcome
 
-__all__ = ["PictureBar", "console", "say", "show_log"]
+__all__ = ["ByteBar", "PictureBar", "say", "show_log"]
 
 console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
@@ -118,8 +118,9 @@ class ByteBar(_Bar):
     """The progress of one download."""
 
     def __init__(self, name: str, size: int) -> None:
-        super().__init__(_progress(TextColumn(name), BarColumn(), DownloadColumn()))
-        self._task = self._progress.add_task("", total=size)
+        title = TextColumn("{task.description}", markup=False)
+        super().__init__(_progress(title, BarColumn(), DownloadColumn()))
+        self._task = self._progress.add_task(name, total=size)
 
     def advance(self, done: int) -> None:
         """``done`` bytes are there."""

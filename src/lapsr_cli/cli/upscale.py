@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lapsr_cli.errors import INTERRUPTED, UsageError
+from lapsr_cli.errors import INTERRUPTED, LapsrError, UsageError
 
 if TYPE_CHECKING:
     from lapsr_cli.batch import IfExists, Plan, Selection
@@ -85,7 +85,7 @@ if TYPE_CHECKING:
     help="Windows in one pass, of several pictures if they fit.",
 )
 @click.option("--offline", is_flag=True, help="Never use the network.")
-@click.option("-v", "--verbose", is_flag=True, help="Say more.")
+@click.option("-v", "--verbose", is_flag=True, help="Show what Pillow warns of, too.")
 def upscale(
     inputs: tuple[str, ...],
     more_inputs: tuple[str, ...],
@@ -111,7 +111,7 @@ def upscale(
     windows_tile = None if tile == "none" else _number("-t/--tile", tile, "auto, none or")
     windows_batch = _number("--batch-size", batch_size, "auto or")
 
-    from lapsr_cli.batch import Selection, plan
+    from lapsr_cli.batch import Selection, plan, prepare_folder
     from lapsr_cli.cli.terminal import say, show_log
     from lapsr_cli.device import keep_freed_memory
     from lapsr_cli.upscaler import Upscaler, Windows
@@ -127,6 +127,7 @@ def upscale(
         name=name,
         if_exists=if_exists,
     )
+    todo = plan(selection)
     upscaler = Upscaler.from_weights(
         model,
         device=device,
@@ -135,7 +136,7 @@ def upscale(
         offline=offline,
     )
     upscaler.check_scales(wanted)
-    todo = plan(selection)
+    prepare_folder(output)
     say(f"model: {_model_line(model, upscaler)}")
     say(f"device: {upscaler.runtime.device}")
     return _run(todo, upscaler, selection)
@@ -188,5 +189,8 @@ def _run(todo: Plan, upscaler: Upscaler, selection: Selection) -> int:
     except KeyboardInterrupt:
         say(f"interrupted: {report.summary(time.monotonic() - start)}")
         return INTERRUPTED
+    except LapsrError:
+        say(f"stopped: {report.summary(time.monotonic() - start)}")
+        raise
     say(report.summary(time.monotonic() - start))
     return report.exit_code

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lapsr_cli.errors import LapsrError, UsageError, WeightsError
+from lapsr_cli.errors import LapsrError, UnknownModel, UsageError, WeightsError
 
 if TYPE_CHECKING:
     from lapsr_cli.model import PyramidConfig, Skip
@@ -83,18 +83,21 @@ def verify(names: tuple[str, ...]) -> int:
     from lapsr_cli.weights.manifest import manifest
 
     here = [entry.name for entry in manifest().entries.values() if entry.embedded] + cache.names()
-    damaged = 0
+    bad = 0
     for name in names or here:
         try:
             path = models.find(name)
             if path is None:
-                raise WeightsError(f"{name}: not on this machine")
-            models.load(name, offline=True)
+                raise UnknownModel(f"{name}: not on this machine")
+            models.read_file(path).model(str(path))
             click.echo(f"ok       {name}  {path}")
+        except UnknownModel as error:
+            bad += 1
+            click.echo(f"missing  {name}  {error}")
         except LapsrError as error:
-            damaged += 1
+            bad += 1
             click.echo(f"damaged  {name}  {error}")
-    return WeightsError.exit_code if damaged else 0
+    return WeightsError.exit_code if bad else 0
 
 
 @weights.command()
@@ -150,23 +153,21 @@ def info(model: str) -> None:
     metavar="FILE",
     help="Write a .safetensors file here instead of into the cache.",
 )
-@click.option("--depth", default=5, show_default=True, help="D of a file that does not say.")
+@click.option("--depth", type=int, help="D of a file that does not say; 5 if not given.")
 @click.option("--recursions", type=int, help="R of a file that does not say.")
-@click.option("--channels", default=64, show_default=True, help="Width of such a network.")
+@click.option("--channels", type=int, help="Width of such a network; 64 if not given.")
 @click.option(
     "--skip",
     type=click.Choice(["ss", "ds", "ns"]),
-    default="ss",
-    show_default=True,
-    help="Skip connection of a file that does not say.",
+    help="Skip connection of such a network; ss if not given.",
 )
 def import_file(
     file: Path,
     output: Path | None,
-    depth: int,
+    depth: int | None,
     recursions: int | None,
-    channels: int,
-    skip: Skip,
+    channels: int | None,
+    skip: Skip | None,
 ) -> None:
     """Convert a .mat of the authors, a .safetensors or a state-dict .pth.
 
@@ -178,12 +179,18 @@ def import_file(
     click.echo(models.import_file(file, output, _config(depth, recursions, channels, skip)))
 
 
-def _config(depth: int, recursions: int | None, channels: int, skip: Skip) -> PyramidConfig | None:
+def _config(
+    depth: int | None, recursions: int | None, channels: int | None, skip: Skip | None
+) -> PyramidConfig | None:
     from lapsr_cli.model import PyramidConfig
 
     if recursions is None:
+        if (depth, channels, skip) != (None, None, None):
+            raise UsageError("--depth, --channels, --skip: only together with --recursions")
         return None
-    return PyramidConfig(depth=depth, recursions=recursions, channels=channels, skip=skip)
+    return PyramidConfig(
+        depth=depth or 5, recursions=recursions, channels=channels or 64, skip=skip or "ss"
+    )
 
 
 @weights.command()

@@ -58,8 +58,8 @@ def find(model: str) -> Path | None:
 
     Raises UnknownModel for a name nobody knows and ChecksumError for a damaged file.
     """
-    if os.sep in model or Path(model).suffix in _READABLE:
-        if not Path(model).is_file():
+    if os.sep in model or Path(model).suffix.lower() in _READABLE:
+        if not os.path.isfile(model):
             raise UnknownModel(f"model {model}: no such file")
         return Path(model)
     entry = manifest().entries.get(model)
@@ -158,7 +158,7 @@ def import_file(path: Path, output: Path | None = None, config: PyramidConfig | 
     One of the authors' files gets its name in the manifest; any other the file's own. Raises
     WeightsError, also if another model has that name, and UsageError for a bad ``output``.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UsageError(f"{path}: no such file")
     weights = read_file(path, config)
     weights.model(str(path))
@@ -171,7 +171,7 @@ def import_file(path: Path, output: Path | None = None, config: PyramidConfig | 
             raise WeightsError(f"-o/--output {output}: {error.strerror or error}") from error
         return str(output)
     known = manifest().by_sha256(cache.sha256_of(path))
-    name = known.name if known else re.sub(r"[^a-z0-9.]+", "-", path.stem.lower()).strip("-.")
+    name = known.name if known else re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-")
     if known is None and not name:
         raise UsageError(f"{path}: no name can be made of this; give -o/--output")
     if known is None and (name in manifest().entries or name in cache.names()):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import platformdirs
@@ -53,7 +54,8 @@ def store(name: str, weights: Weights) -> Path:
     except OSError as error:
         raise unusable(error) from error
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
     return path
 
 

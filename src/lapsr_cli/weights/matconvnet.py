@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lapsr_cli.errors import WeightsError
+from lapsr_cli.errors import UsageError, WeightsError
 from lapsr_cli.model import PyramidConfig, Skip
 from lapsr_cli.weights.stored import Weights
 
@@ -39,15 +39,15 @@ def read_mat(path: Path) -> Weights:
     except Exception as error:
         raise WeightsError(f"{path}: not a MATLAB 5 file ({type(error).__name__})") from error
     try:
-        net = content["net"]
-        values = {str(p["name"]): np.asarray(p["value"], np.float32) for p in net["params"]}
-        graph = {str(layer["name"]): _names(layer["inputs"]) for layer in net["layers"]}
-    except (KeyError, TypeError, IndexError, ValueError) as error:
-        raise WeightsError(f"{path}: not a MatConvNet DagNN model") from error
-    shared = "upconv_f" in values
-    if not shared and "level1_upconv_f" not in values:
-        raise WeightsError(f"{path}: not an MS-LapSRN or LapSRN model: no upconv in it")
-    config = _shared_config(values, graph) if shared else _plain_config(values)
+        return _convert(content["net"], f"the authors' {path.name}")
+    except (KeyError, TypeError, IndexError, ValueError, UsageError) as error:
+        raise WeightsError(f"{path}: not an MS-LapSRN or LapSRN model of MatConvNet") from error
+
+
+def _convert(net: Mapping[str, Any], origin: str) -> Weights:
+    values = {str(p["name"]): np.asarray(p["value"], np.float32) for p in net["params"]}
+    graph = {str(layer["name"]): _names(layer["inputs"]) for layer in net["layers"]}
+    config = _shared_config(values, graph) if "upconv_f" in values else _plain_config(values)
     tensors: dict[str, Tensor] = {}
     for name, value in values.items():
         layer, kind = name.rsplit("_", 1)
@@ -56,7 +56,7 @@ def read_mat(path: Path) -> Weights:
             tensors[f"{target}.bias"] = torch.from_numpy(value.reshape(-1))
         else:
             tensors[f"{target}.weight"] = torch.from_numpy(_four_axes(target, value))
-    return Weights(config, tensors, f"the authors' {path.name}")
+    return Weights(config, tensors, origin)
 
 
 def _names(inputs: Any) -> list[str]:

@@ -8,7 +8,6 @@ LaplacianPyramid's state dict. One key only, so that the same weights always giv
 from __future__ import annotations
 
 import json
-import pickle
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -23,7 +22,7 @@ from lapsr_cli.errors import UsageError, WeightsError, WeightsMismatch
 from lapsr_cli.files import whole_file
 from lapsr_cli.model import LaplacianPyramid, PyramidConfig
 
-__all__ = ["Weights", "guess_config", "read_pth", "read_safetensors", "write_safetensors"]
+__all__ = ["Weights", "read_pth", "read_safetensors", "write_safetensors"]
 
 _METADATA_KEY = "lapsr"
 _FORMAT = 1
@@ -53,7 +52,10 @@ class Weights:
                 raise WeightsMismatch(
                     f"{source}: tensor {name} is {given[name]}, but {self.config.title} has {shape}"
                 )
-            if not self.tensors[name].isfinite().all():
+            tensor = self.tensors[name]
+            if tensor.layout != torch.strided or tensor.is_meta or tensor.is_complex():
+                raise WeightsMismatch(f"{source}: tensor {name} does not hold plain real numbers")
+            if not tensor.float().isfinite().all():
                 raise WeightsMismatch(f"{source}: tensor {name} holds values that are not finite")
         if extra := sorted(given.keys() - expected.keys()):
             raise WeightsMismatch(f"{source}: tensor {extra[0]} is not part of {self.config.title}")
@@ -65,7 +67,10 @@ class Weights:
 def write_safetensors(weights: Weights, path: Path) -> None:
     """Write ``weights`` at ``path``, whole or not at all. Raises OSError."""
     about = {"format": _FORMAT, "config": asdict(weights.config), "origin": weights.origin}
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.tensors.items()}
+    # A copy each: safetensors refuses tensors that share memory.
+    tensors = {
+        name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.tensors.items()
+    }
     with whole_file(path) as file:
         file.write(save(tensors, metadata={_METADATA_KEY: json.dumps(about, sort_keys=True)}))
 
@@ -85,14 +90,14 @@ def read_safetensors(path: Path, config: PyramidConfig | None = None) -> Weights
         raise WeightsError(f"{path}: {error.strerror or error}") from error
     if _METADATA_KEY not in metadata:
         return Weights(
-            config or guess_config(tensors, str(path)), tensors, f"import of {path.name}"
+            config or _guess_config(tensors, str(path)), tensors, f"import of {path.name}"
         )
     try:
         about = json.loads(metadata[_METADATA_KEY])
         if about["format"] != _FORMAT:
             raise WeightsError(f"{path}: format {about['format']} needs a later lapsr")
         return Weights(_config_from(about["config"]), tensors, str(about["origin"]))
-    except (ValueError, TypeError, KeyError, UsageError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, UsageError) as error:
         raise WeightsError(f"{path}: its lapsr metadata is damaged ({error})") from error
 
 
@@ -106,7 +111,8 @@ def read_pth(path: Path, config: PyramidConfig | None = None) -> Weights:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise WeightsError(f"{path}: {error.strerror or error}") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    # torch raises whatever its parser trips over in a damaged file.
+    except Exception as error:
         raise WeightsError(f"{path}: not a state dict of tensors") from error
     for key in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
@@ -114,10 +120,10 @@ def read_pth(path: Path, config: PyramidConfig | None = None) -> Weights:
     if not isinstance(content, Mapping) or not content or not _all_tensors(content):
         raise WeightsError(f"{path}: not a state dict of tensors")
     tensors = {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
-    return Weights(config or guess_config(tensors, str(path)), tensors, f"import of {path.name}")
+    return Weights(config or _guess_config(tensors, str(path)), tensors, f"import of {path.name}")
 
 
-def guess_config(tensors: Mapping[str, Tensor], source: str) -> PyramidConfig:
+def _guess_config(tensors: Mapping[str, Tensor], source: str) -> PyramidConfig:
     """The configuration that tensors alone can tell: LapSRN's, which has one block and no skip.
 
     Raises WeightsError for MS-LapSRN, whose recursions leave no trace in the tensors, and for
@@ -132,14 +138,17 @@ def guess_config(tensors: Mapping[str, Tensor], source: str) -> PyramidConfig:
             f"{source}: its tensors do not tell the number of recursions:"
             " import it with `lapsr weights import --recursions R`"
         )
-    return PyramidConfig(
-        depth=depth,
-        recursions=1,
-        skip="ns",
-        shared=False,
-        levels=len(levels),
-        channels=tensors["conv_in.weight"].shape[0],
-    )
+    try:
+        return PyramidConfig(
+            depth=depth,
+            recursions=1,
+            skip="ns",
+            shared=False,
+            levels=len(levels),
+            channels=len(tensors["conv_in.weight"]),
+        )
+    except (UsageError, TypeError) as error:
+        raise WeightsError(f"{source}: these are not the tensors of LapSRN ({error})") from error
 
 
 def _config_from(values: Mapping[str, Any]) -> PyramidConfig:
