@@ -12,13 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 from PIL import Image
 
 from lapsr_cli import weights
-from lapsr_cli.batch import prepare_folder
-from lapsr_cli.files import whole_file
+from lapsr_cli.batch import Work, _check_results, prepare_folder
+from lapsr_cli.errors import UnwritablePicture
+from lapsr_cli.files import Source, whole_file
+from lapsr_cli.image_io import Picture
 from tests.conftest import PICTURES, Ran, draw, run_lapsr
 
 Lapsr = Callable[..., Ran]
@@ -199,18 +200,20 @@ def test_a_result_that_cannot_be_written_is_that_pictures_failure(
     assert f"failed: {tmp_path / 'out' / 'sub' / 'a_x2.png'}" in ran.err
 
 
-def test_results_no_format_or_memory_holds_are_refused_before_the_work(
-    lapsr: Lapsr, tmp_path: Path
-) -> None:
+def test_results_no_format_holds_are_refused_before_the_work(lapsr: Lapsr, tmp_path: Path) -> None:
     draw(tmp_path / "in" / "long.webp", 2100, 2)
     draw(tmp_path / "in" / "a.png")
-    Image.new("L", (13_000, 13_000)).save(tmp_path / "in" / "huge.png", compress_level=1)
     ran = lapsr("upscale", tmp_path / "in", "-o", tmp_path / "out", "-s", "8")
     assert ran.code == 1
     assert files(tmp_path / "out") == ["a_x8.png"]
     assert "long_x8.webp: 16800 x 16 pixels are more than WEBP holds" in ran.err
-    huge = psutil.virtual_memory().available < 64 * 13_000**2
-    assert ("huge.png: its results need 10.8 GB" in ran.err) == huge
+
+
+def test_results_no_memory_holds_are_refused_before_the_work(tmp_path: Path) -> None:
+    pixels = np.broadcast_to(np.uint8(0), (10_000_000, 10_000_000))  # one byte, a hundred terabytes
+    work = Work(Source(tmp_path / "huge.png", Path("huge.png")), {2: tmp_path / "huge_x2.png"})
+    with pytest.raises(UnwritablePicture, match=r"huge\.png: its results need 400000\.0 GB"):
+        _check_results(work, Picture(pixels))
 
 
 def test_a_loop_and_a_name_without_room_cost_nothing_else(lapsr: Lapsr, tmp_path: Path) -> None:
