@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +26,8 @@ settings.load_profile("lapsr")
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 PICTURES = ROOT / "tests" / "pictures"
+
+NOBODY = 65534
 
 SMALL_CONFIGS = [
     PyramidConfig(depth=2, recursions=2, channels=4),
@@ -121,3 +125,16 @@ def draw(path: Path, width: int = 20, height: int = 16, mode: str = "RGB", seed:
     path.parent.mkdir(parents=True, exist_ok=True)
     image.convert(mode).save(path)
     return path
+
+
+@contextmanager
+def unprivileged() -> Iterator[None]:
+    """Modes do not bind root, so be nobody for a while."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)

@@ -7,7 +7,6 @@ import hashlib
 import importlib
 import json
 import logging
-import os
 import shutil
 import signal
 import subprocess
@@ -30,14 +29,13 @@ from lapsr_cli.model import LaplacianPyramid
 from lapsr_cli.weights import cache
 from lapsr_cli.weights.download import Retry, fetch
 from lapsr_cli.weights.manifest import manifest
-from tests.conftest import SMALL_CONFIGS, Ran, random_network
+from tests.conftest import SMALL_CONFIGS, Ran, random_network, unprivileged
 from tests.serving import Answer, FileServer, failure, serving
 
 NAME = "synthetic-d2r2"
 FILE = "Synthetic_D2R2.mat"
 QUICK = Retry(attempts=3, backoff=0.01)
 HALF = 150_000
-NOBODY = 65534
 
 RUN_LAPSR = """
 import importlib, pathlib, sys
@@ -476,19 +474,6 @@ def test_offline(lapsr: Callable[..., Ran], server: FileServer) -> None:
     assert lapsr("weights", "download", NAME, "--offline").code == 0
     weights.load(NAME, offline=True)
     assert len(server.requests) == 1
-
-
-@contextmanager
-def unprivileged() -> Iterator[None]:
-    """Modes do not bind root, so be nobody for a while."""
-    root = os.geteuid() == 0
-    if root:
-        os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        if root:
-            os.seteuid(0)
 
 
 @pytest.fixture

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from lapsr_cli.errors import UsageError
 from lapsr_cli.files import Naming, Source, find, name_outputs, whole_file
+from tests.conftest import unprivileged
 
 SUFFIXES = (".png", ".jpg")
 
@@ -106,17 +108,17 @@ def test_a_pattern_mirrors_the_tree_and_leaves_its_own_results_out(tmp_path: Pat
     assert [str(source.relative) for source in found.sources] == ["s1/a.png", "s2/a.png"]
 
 
-def test_a_folder_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
-    touch(tmp_path, "a.png", "closed/b.png")
-    (tmp_path / "closed").chmod(0)
-    try:
-        if os.access(tmp_path / "closed", os.R_OK):
-            pytest.skip("needs a user for whom permissions hold (not root)")
-        found = find([str(tmp_path)], SUFFIXES, tmp_path / "out")
-    finally:
-        (tmp_path / "closed").chmod(0o755)
-    assert found.problems == {str(tmp_path / "closed"): "Permission denied"}
-    assert len(found.sources) == 1
+def test_a_folder_that_cannot_be_opened_is_named() -> None:
+    with tempfile.TemporaryDirectory() as name:  # pytest's own folders are closed to nobody
+        folder = Path(name)
+        folder.chmod(0o755)
+        touch(folder, "a.png", "closed/b.png")
+        (folder / "closed").chmod(0)
+        with unprivileged():
+            found = find([name], SUFFIXES, folder / "out")
+        (folder / "closed").chmod(0o755)
+    assert found.problems == {str(folder / "closed"): "Permission denied"}
+    assert [str(source.relative) for source in found.sources] == ["a.png"]
 
 
 @pytest.mark.parametrize(
