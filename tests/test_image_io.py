@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import struct
 import zlib
 from pathlib import Path
@@ -183,9 +184,13 @@ def test_a_picture_too_long_for_the_format_is_named(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_leaves_no_half_picture() -> None:
-    full = Path("/dev/full")
-    if not full.exists():
-        pytest.skip("needs /dev/full")
-    with pytest.raises(UnwritablePicture, match="/dev"):
-        write(Picture(np.zeros((4, 4), np.uint8)), full / "a.png")
+def test_a_disk_that_takes_no_more_leaves_no_half_picture(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (100, 100), np.uint8)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        with pytest.raises(UnwritablePicture, match=r"a\.png: File too large"):
+            write(Picture(noise), tmp_path / "a.png")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []

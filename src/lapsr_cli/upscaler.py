@@ -161,9 +161,9 @@ class Upscaler:
         """Enlarge pictures as they come; each result is given as soon as it is whole.
 
         Windows of one form, of whichever pictures, go through the network together; results may
-        so change places. At most 16 pictures, or outputs of 512 MiB, wait for windows
-        of others. ``advance`` is told after each pass, for each window in it, the share of its
-        picture and the output pixels it gave.
+        so change places. At most 16 pictures, or outputs of 512 MiB, wait for windows of others.
+        ``advance`` is told after each pass, for each window in it, the share of its picture and
+        the output pixels it gave.
         """
         queues: _Queues[Key] = _Queues()
         open_jobs: deque[_Job[Key]] = deque()
