@@ -91,6 +91,7 @@ def test_the_picture_at_a_lower_scale_does_not_depend_on_the_levels_above(
 def test_the_image_branch_starts_bilinear() -> None:
     level = LaplacianPyramid(PyramidConfig(channels=4)).level(1)
     ramp = torch.arange(8.0).expand(8, 8)[None, None]
+    assert level.up_image is not None
     with torch.no_grad():
         doubled = level.up_image(ramp)[0, 0]
     expected = torch.nn.functional.interpolate(ramp, scale_factor=2, mode="bilinear")[0, 0]

@@ -12,7 +12,15 @@ import torch
 
 from lapsr_cli.errors import DeviceError, UsageError
 
-__all__ = ["Device", "Precision", "choose", "free_memory", "is_out_of_memory", "keep_freed_memory"]
+__all__ = [
+    "Device",
+    "Precision",
+    "choose",
+    "free_memory",
+    "is_out_of_memory",
+    "keep_freed_memory",
+    "training_precision",
+]
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
@@ -81,6 +89,17 @@ def _choose_device(device: str) -> tuple[torch.device, str]:
     if chosen.type == "mps" and not mps:
         raise DeviceError(f"--device {device}: torch {torch.__version__} finds no MPS device")
     return chosen, "asked for"
+
+
+def training_precision(device: torch.device) -> Literal["fp32", "bf16"]:
+    """In which ``device`` trains fastest: bf16 where the hardware multiplies in it."""
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    # torch tells what the CPU can do since 2.9.
+    if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
+        found = torch.cpu.get_capabilities()
+        return "bf16" if found.get("avx512_bf16") or found.get("amx_bf16") else "fp32"
+    return "fp32"
 
 
 def free_memory(device: torch.device) -> int:

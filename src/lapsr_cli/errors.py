@@ -6,6 +6,7 @@
     ├── PictureError               1   one picture; the others are not concerned
     │   ├── UnreadablePicture      1
     │   └── UnwritablePicture      1
+    ├── TrainingError              1   a run that cannot go on
     └── ResourceError              4   no model, weights or device
         ├── DeviceError            4
         └── WeightsError           4
@@ -31,6 +32,7 @@ __all__ = [
     "OfflineError",
     "PictureError",
     "ResourceError",
+    "TrainingError",
     "UnknownModel",
     "UnreadablePicture",
     "UnwritablePicture",
@@ -71,6 +73,10 @@ class UnreadablePicture(PictureError):
 
 class UnwritablePicture(PictureError):
     """A result that could not be put on disk."""
+
+
+class TrainingError(LapsrError):
+    """A run whose loss ceased to be a number, or whose checkpoint cannot be used."""
 
 
 class ResourceError(LapsrError):

@@ -53,6 +53,10 @@ class PyramidConfig:
     has one set for each level, one block, and no skip. ``levels``: doublings, so the largest
     scale is 2**levels. ``channels``: width of the feature maps, 64 in both papers.
 
+    For the papers' ablations (LapSRN section 4.1): without ``global_residual`` a level predicts
+    its picture outright, nothing is added to it; without ``pyramid`` there is one level that
+    enlarges 2**levels times at once.
+
     Raises UsageError for values that describe no network.
     """
 
@@ -62,6 +66,8 @@ class PyramidConfig:
     shared: bool = True
     levels: int = 3
     channels: int = 64
+    global_residual: bool = True
+    pyramid: bool = True
 
     def __post_init__(self) -> None:
         for name in ("depth", "recursions", "levels", "channels"):
@@ -78,7 +84,14 @@ class PyramidConfig:
     @property
     def scales(self) -> tuple[int, ...]:
         """The scales that one pass gives, ascending: (2, 4, 8) for three levels."""
+        if not self.pyramid:
+            return (self.factor,)
         return tuple(2**level for level in range(1, self.levels + 1))
+
+    @property
+    def factor(self) -> int:
+        """How many times one level enlarges: 2, unless there is no pyramid."""
+        return 2 if self.pyramid else 2**self.levels
 
     def layers(self, scale: int) -> int:
         """Convolutions on the way to the picture at ``scale``: (D R + 1) L + 2."""
@@ -94,10 +107,12 @@ class PyramidConfig:
     @property
     def title(self) -> str:
         """The network in the papers' words: "MS-LapSRN D5R2" or "LapSRN D10 (4x)"."""
+        ablations = "" if self.global_residual else " without global residual"
+        ablations += "" if self.pyramid else f" without pyramid, {self.factor}x"
         if not self.shared:
-            return f"LapSRN D{self.depth} ({self.scales[-1]}x)"
+            return f"LapSRN D{self.depth} ({self.scales[-1]}x){ablations}"
         skip = "" if self.skip == "ss" else f" {self.skip.upper()}"
-        return f"MS-LapSRN D{self.depth}R{self.recursions}{skip}"
+        return f"MS-LapSRN D{self.depth}R{self.recursions}{skip}{ablations}"
 
 
 class Level(nn.Module):
@@ -109,15 +124,26 @@ class Level(nn.Module):
         self.convs = nn.ModuleList(
             nn.Conv2d(channels, channels, 3, padding=1) for _ in range(config.depth)
         )
-        self.up = nn.ConvTranspose2d(channels, channels, 3, stride=2)
-        self.up_image = nn.ConvTranspose2d(1, 1, 4, stride=2, padding=1, bias=False)
+        self.factor = factor = config.factor
+        self.up = nn.ConvTranspose2d(channels, channels, 2 * factor - 1, stride=factor)
+        self.up_image = (
+            nn.ConvTranspose2d(1, 1, 2 * factor, stride=factor, padding=factor // 2, bias=False)
+            if config.global_residual
+            else None
+        )
         self.conv_res = nn.Conv2d(channels, 1, 3, padding=1)
 
     def upsample(self, features: Tensor) -> Tensor:
-        """Double height and width: (B, C, H, W) -> (B, C, 2H, 2W)."""
-        height, width = features.shape[-2:]
+        """Enlarge, which in a pyramid is to double: (B, C, H, W) -> (B, C, 2H, 2W)."""
+        height, width = (self.factor * side for side in features.shape[-2:])
+        first = _crop(self.factor)
         upsampled: Tensor = self.up(features)  # (B, C, 2H + 1, 2W + 1)
-        return upsampled[..., : 2 * height, : 2 * width]  # (B, C, 2H, 2W)
+        return upsampled[..., first : first + height, first : first + width]  # (B, C, 2H, 2W)
+
+    def add_image(self, picture: Tensor, residual: Tensor) -> Tensor:
+        """The level's output: (B, 1, H, W), (B, 1, 2H, 2W) -> (B, 1, 2H, 2W)."""
+        residual = residual.to(picture.dtype)
+        return residual if self.up_image is None else self.up_image(picture) + residual
 
 
 class LaplacianPyramid(nn.Module):
@@ -133,7 +159,7 @@ class LaplacianPyramid(nn.Module):
         self.config = config
         self.conv_in = nn.Conv2d(1, config.channels, 3, padding=1)
         self.levels = nn.ModuleList(
-            Level(config) for _ in range(1 if config.shared else config.levels)
+            Level(config) for _ in range(1 if config.shared else len(config.scales))
         )
         self.reset_parameters()
 
@@ -145,11 +171,13 @@ class LaplacianPyramid(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         nn.init.normal_(self.conv_in.weight, std=1e-3)
-        tent = torch.tensor([0.25, 0.75, 0.75, 0.25])
+        factor = self.config.factor
+        tent = 1 - (torch.arange(2 * factor) - (factor - 0.5)).abs() / factor
         for level in self.levels:
             assert isinstance(level, Level)
-            with torch.no_grad():
-                level.up_image.weight.copy_(torch.outer(tent, tent)[None, None])
+            if level.up_image is not None:
+                with torch.no_grad():
+                    level.up_image.weight.copy_(torch.outer(tent, tent)[None, None])
 
     def level(self, number: int) -> Level:
         """The weights of level ``number``, counted from 1."""
@@ -159,7 +187,7 @@ class LaplacianPyramid(nn.Module):
 
     def forward(self, luma: Tensor, scale: int | None = None) -> dict[int, Tensor]:
         """Every picture up to ``scale`` (the largest by default) from one pass."""
-        last = self.config.level_of(scale) if scale else self.config.levels
+        last = self.config.level_of(scale) if scale else len(self.config.scales)
         pictures: dict[int, Tensor] = {}
         picture = luma  # (B, 1, H, W)
         features = self.conv_in(luma.to(self.conv_in.weight.dtype))  # (B, C, H, W)
@@ -167,15 +195,30 @@ class LaplacianPyramid(nn.Module):
             features = lrelu(features)
         for number in range(1, last + 1):
             level = self.level(number)
-            body = self._shared_body if self.config.shared else self._plain_body
-            features = body(level, features)  # (B, C, 2H, 2W)
-            residual = level.conv_res(features).to(picture.dtype)  # (B, 1, 2H, 2W)
-            picture = level.up_image(picture) + residual  # (B, 1, 2H, 2W)
-            pictures[2**number] = picture
+            body = self.shared_body if self.config.shared else self.plain_body
+            features = body(level, features)  # (B, C, H, W)
+            if number < last:
+                features, residual = self.ascend(level, features)
+            else:
+                residual = self.finish(level, features)
+            picture = level.add_image(picture, residual)  # (B, 1, 2H, 2W)
+            pictures[self.config.scales[number - 1]] = picture
         return pictures
 
-    def _shared_body(self, level: Level, source: Tensor) -> Tensor:
-        """MS-LapSRN section 3.3: R recursive blocks before the upsampling."""
+    def ascend(self, level: Level, features: Tensor) -> tuple[Tensor, Tensor]:
+        """From the features at the end of a level (B, C, H, W) to those that the next one begins
+        with, (B, C, 2H, 2W), and the residual (B, 1, 2H, 2W)."""
+        features = level.upsample(features)  # (B, C, 2H, 2W)
+        if not self.config.shared:
+            features = lrelu(features)
+        return features, level.conv_res(features)
+
+    def finish(self, level: Level, features: Tensor) -> Tensor:
+        """The residual (B, 1, 2H, 2W) of the last level, after which nobody reads features."""
+        return self.ascend(level, features)[1]
+
+    def shared_body(self, level: Level, source: Tensor) -> Tensor:
+        """MS-LapSRN section 3.3: R recursive blocks and the activation before the upsampling."""
         x = source  # (B, C, H, W)
         for _ in range(self.config.recursions):
             h = x
@@ -187,18 +230,23 @@ class LaplacianPyramid(nn.Module):
                 x = h + x
             else:
                 x = h
-        return level.upsample(lrelu(x))  # (B, C, 2H, 2W)
+        return lrelu(x)  # (B, C, H, W)
 
-    def _plain_body(self, level: Level, features: Tensor) -> Tensor:
-        """LapSRN section 3.1: D convolutions, then the upsampling, activation after each."""
+    def plain_body(self, level: Level, features: Tensor) -> Tensor:
+        """LapSRN section 3.1: D convolutions, activation after each."""
         for conv in level.convs:
             features = lrelu(conv(features))  # (B, C, H, W)
-        return lrelu(level.upsample(features))  # (B, C, 2H, 2W)
+        return features
 
 
 def lrelu(x: Tensor) -> Tensor:
     """Leaky rectifier of both papers."""
     return F.leaky_relu(x, NEGATIVE_SLOPE)
+
+
+def _crop(factor: int) -> int:
+    """Rows cropped before the upsampled features: none when doubling, as in the authors' files."""
+    return (factor - 2) // 2
 
 
 class Halo(NamedTuple):
@@ -217,13 +265,17 @@ class _Interval(NamedTuple):
     def widened(self, by: int) -> _Interval:
         return _Interval(self.first - by, self.last + by)
 
-    def joined(self, other: _Interval) -> _Interval:
-        return _Interval(min(self.first, other.first), max(self.last, other.last))
+    def before_upsampling(self, kernel: int, stride: int, crop: int) -> _Interval:
+        """What a transposed convolution reads: output o takes input i and tap k where
+        o = stride i + k - crop."""
+        first = math.ceil((self.first + crop - (kernel - 1)) / stride)
+        return _Interval(first, (self.last + crop) // stride)
 
-    def before_upsampling(self, kernel: int, crop: int) -> _Interval:
-        """What a transposed convolution of stride 2 reads: output o takes input i and tap k
-        where o = 2 i + k - crop."""
-        return _Interval(math.ceil((self.first + crop - (kernel - 1)) / 2), (self.last + crop) // 2)
+
+def _joined(*intervals: _Interval | None) -> _Interval:
+    """The smallest interval that holds all that are there."""
+    there = [interval for interval in intervals if interval is not None]
+    return _Interval(min(i.first for i in there), max(i.last for i in there))
 
 
 def halo(config: PyramidConfig, scale: int) -> Halo:
@@ -233,15 +285,17 @@ def halo(config: PyramidConfig, scale: int) -> Halo:
     followed back through every layer, is -before..after. The same for rows and columns. A
     transposed convolution reaches further back than ahead, so the two sides differ.
     """
-    picture = _Interval(0, scale - 1)
+    factor = config.factor
+    picture: _Interval | None = _Interval(0, scale - 1)
     features: _Interval | None = None
     for _ in range(config.level_of(scale)):
-        upsampled = picture.widened(1)  # conv_res
-        if features is not None:
-            upsampled = upsampled.joined(features)
-        features = upsampled.before_upsampling(kernel=3, crop=0)  # up
+        upsampled = _joined(picture and picture.widened(1), features)  # conv_res, next level
+        features = upsampled.before_upsampling(2 * factor - 1, factor, _crop(factor))  # up
         features = features.widened(config.depth * config.recursions)
-        picture = picture.before_upsampling(kernel=4, crop=1)  # up_image
+        if picture is not None and config.global_residual:
+            picture = picture.before_upsampling(2 * factor, factor, factor // 2)  # up_image
+        else:
+            picture = None
     assert features is not None
-    read = picture.joined(features.widened(1))  # conv_in
+    read = _joined(picture, features.widened(1))  # conv_in
     return Halo(before=-read.first, after=read.last)

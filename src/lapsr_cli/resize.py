@@ -18,7 +18,7 @@ from torch import Tensor
 
 from lapsr_cli.errors import UsageError
 
-__all__ = ["REACH", "Edge", "resize"]
+__all__ = ["REACH", "Edge", "contributions", "matrix", "resize"]
 
 Edge = Literal["mirror", "replicate"]
 
@@ -58,20 +58,45 @@ def _resize_axis(image: Tensor, axis: int, scale: float, edge: Edge) -> Tensor:
     return (result + 0.5).floor().clamp(0, 255).to(image.dtype)
 
 
+def matrix(length: int, scale: float, *, edge: Edge = "mirror") -> Tensor:
+    """What resizes an axis of ``length`` pixels, as a matrix (ceil(scale length), length), fp64."""
+    taps, weights = (torch.from_numpy(each.T) for each in _contributions(length, scale, edge))
+    dense = torch.zeros(len(taps), length, dtype=torch.float64)
+    return dense.scatter_add_(1, taps, weights)  # (outputs, length)
+
+
 @lru_cache(maxsize=256)
 def _contributions(
     length: int, scale: float, edge: Edge
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """For each kernel tap, the input index and weight of every output: (taps, outputs) twice."""
-    stretch = min(scale, 1.0)
-    width = 4 / stretch
-    centre = (np.arange(math.ceil(length * scale)) + 0.5) / scale - 0.5
-    first = np.floor(centre - width / 2).astype(np.int64)
-    index = first + np.arange(math.ceil(width) + 2)[:, None]
-    weight = _cubic(stretch * (centre - index))
-    weight /= weight.sum(axis=0)
-    used = weight.any(axis=1)
-    return _fold(index[used], length, edge), weight[used]
+    index, weight = contributions(
+        np.array([length]), np.array([scale]), np.array([0]), math.ceil(length * scale), edge
+    )
+    used = weight[0].any(axis=0)
+    return index[0].T[used], weight[0].T[used]
+
+
+def contributions(
+    length: NDArray[np.int64],
+    scale: NDArray[np.float64],
+    first: NDArray[np.int64],
+    count: int,
+    edge: Edge = "mirror",
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """What ``count`` outputs from ``first`` on read, were each of B axes resized as a whole.
+
+    ``length``, ``scale`` and ``first`` are (B,). Returns input indices and their weights, both
+    (B, count, taps); outer taps may weigh nothing.
+    """
+    stretch = np.minimum(scale, 1.0)[:, None, None]
+    centre = (first[:, None] + np.arange(count) + 0.5) / scale[:, None] - 0.5  # (B, count)
+    taps = math.ceil(4 / stretch.min()) + 2
+    outermost = np.floor(centre[..., None] - 2 / stretch).astype(np.int64)
+    index = outermost + np.arange(taps)  # (B, count, taps)
+    weight = _cubic(stretch * (centre[..., None] - index))
+    weight /= weight.sum(axis=-1, keepdims=True)
+    return _fold(index, length[:, None, None], edge), weight
 
 
 def _cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -82,9 +107,10 @@ def _cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(x <= 1, inner, np.where(x <= 2, outer, 0.0))
 
 
-def _fold(index: NDArray[np.int64], length: int, edge: Edge) -> NDArray[np.int64]:
-    """Bring indices beyond either end back into the picture."""
+def _fold(index: NDArray[np.int64], length: NDArray[np.int64], edge: Edge) -> NDArray[np.int64]:
+    """Bring indices beyond either end back into the axis."""
     if edge == "replicate":
         return index.clip(0, length - 1)
     index = index % (2 * length)
-    return np.minimum(index, 2 * length - 1 - index)
+    folded: NDArray[np.int64] = np.minimum(index, 2 * length - 1 - index)
+    return folded

@@ -29,7 +29,7 @@ class Runtime:
         self.device = device
         self.model = copy.deepcopy(model).to(device.torch_device)
         self.model.conv_in.to(device.dtype)
-        for number in range(1, self.config.levels + 1):
+        for number in range(1, len(self.config.scales) + 1):
             level = self.model.level(number)
             for part in (level.convs, level.up, level.conv_res):
                 part.to(device.dtype)
@@ -62,6 +62,14 @@ class Runtime:
                 f"-t/--tile, --batch-size: {batch} windows of {width} x {height} pixels are more"
                 f" than the memory of {self.device.torch_device} holds; give less"
             ) from error
+
+    def enlarge_luma(self, luma: Tensor, scale: int) -> Tensor:
+        """Luma (H, W) in [0, 1] -> (scale H, scale W), fp32 on the CPU, not clamped, not rounded:
+        what the papers' protocol scores."""
+        with torch.inference_mode():
+            there = luma.to(self.device.torch_device, torch.float32)[None, None]  # (1, 1, H, W)
+            pictures: dict[int, Tensor] = self.model(there, scale)
+            return pictures[scale][0, 0].cpu()
 
     def _enlarge(self, windows: Tensor, wanted: list[int]) -> dict[int, Tensor]:
         bytes_there = windows.to(self.device.torch_device, non_blocking=True)

@@ -21,6 +21,19 @@ class Span(NamedTuple):
     core_start: int
     core_stop: int
 
+    @property
+    def window(self) -> slice:
+        """Where the window is in the picture."""
+        return slice(self.start, self.stop)
+
+    def core(self, scale: int) -> slice:
+        """Where the core is in the enlarged picture."""
+        return slice(scale * self.core_start, scale * self.core_stop)
+
+    def core_in_window(self, scale: int) -> slice:
+        """Where the core is in the enlarged window."""
+        return slice(scale * (self.core_start - self.start), scale * (self.core_stop - self.start))
+
 
 class Tile(NamedTuple):
     """One window of a picture: its rows and its columns."""

@@ -222,12 +222,7 @@ class Upscaler:
         """Run the network once on waiting windows of one form and put the cores in place."""
         taken = queues.take(form, self._batch(form))
         windows = torch.stack(
-            [
-                job.pixels[
-                    :, tile.rows.start : tile.rows.stop, tile.columns.start : tile.columns.stop
-                ]
-                for job, tile in taken
-            ]
+            [job.pixels[:, tile.rows.window, tile.columns.window] for job, tile in taken]
         )  # (B, C, H, W)
         results = self.runtime(windows, form[-1])
         for index, (job, tile) in enumerate(taken):
@@ -243,15 +238,8 @@ class Upscaler:
 def _put_core(output: Tensor, window: Tensor, tile: Tile, scale: int) -> None:
     """Copy the core of an enlarged window (C, scale h, scale w) to its place in the output."""
     rows, columns = tile
-    output[
-        :,
-        scale * rows.core_start : scale * rows.core_stop,
-        scale * columns.core_start : scale * columns.core_stop,
-    ] = window[
-        :,
-        scale * (rows.core_start - rows.start) : scale * (rows.core_stop - rows.start),
-        scale * (columns.core_start - columns.start) : scale * (columns.core_stop - columns.start),
-    ]
+    core = window[:, rows.core_in_window(scale), columns.core_in_window(scale)]
+    output[:, rows.core(scale), columns.core(scale)] = core
 
 
 def _crowded(jobs: deque[_Job[Key]]) -> bool:

@@ -17,13 +17,15 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from lapsr_cli.report import Outcome
+    from lapsr_cli.train.loop import Event, Step, Validated
 
-__all__ = ["ByteBar", "PictureBar", "say", "show_log"]
+__all__ = ["ByteBar", "PictureBar", "TrainingView", "be_quiet", "say", "show_log"]
 
 console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
@@ -31,6 +33,11 @@ console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_
 def say(message: str) -> None:
     """One line on stderr."""
     console.print(message)
+
+
+def be_quiet() -> None:
+    """Say nothing from here on: another process speaks for this one."""
+    console.quiet = True
 
 
 class _Lines(logging.Handler):
@@ -125,3 +132,77 @@ class ByteBar(_Bar):
     def advance(self, done: int) -> None:
         """``done`` bytes are there."""
         self._progress.update(self._task, completed=done)
+
+
+class TrainingView(_Bar):
+    """A run as it goes: one live line, a table at each validation.
+
+    Where stderr is no terminal, a line for each line of metrics and one for each validated set.
+    """
+
+    def __init__(self, done: int, total: int) -> None:
+        super().__init__(
+            _progress(
+                TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+                BarColumn(bar_width=20),
+                TextColumn("{task.fields[about]}"),
+            )
+        )
+        self._task = self._progress.add_task("", total=total, completed=done, about="")
+        self._total = total
+        self._psnr = ""
+
+    def show(self, event: Event) -> None:
+        """Show one event of the run."""
+        from lapsr_cli.train.loop import Step, Validated
+
+        if isinstance(event, Step):
+            self._show_step(event)
+        elif isinstance(event, Validated):
+            self._show_validated(event)
+
+    def _show_step(self, step: Step) -> None:
+        speed = f"{step.patches_per_second:.1f} patches/s"
+        about = f"loss {step.loss:.5f}{self._psnr}  {speed}"
+        self._progress.update(self._task, completed=step.iteration, about=about)
+        if step.logged and not console.is_terminal:
+            left = self._progress.tasks[0].time_remaining
+            rest = "" if left is None else f", {_clock(left)} left"
+            say(
+                f"iteration {step.iteration}/{self._total}, loss {step.loss:.5f},"
+                f" rate {step.rate:.2e}, {speed}{rest}"
+            )
+
+    def _show_validated(self, event: Validated) -> None:
+        best = ", the best so far" if event.best else ""
+        name, scales = next(iter(event.scores.items()))
+        scale = 4 if 4 in scales else max(scales)
+        self._psnr = f"  {name} {scale}x {scales[scale][0]:.2f} dB"
+        if console.is_terminal:
+            console.print(_table(event, f"iteration {event.iteration}{best}"))
+            return
+        for name, scales in event.scores.items():
+            gains = (
+                f"{scale}x {psnr:.2f} dB ({psnr - event.bicubic[name][scale][0]:+.2f})"
+                for scale, (psnr, _) in scales.items()
+            )
+            say(f"iteration {event.iteration}, {name}: {', '.join(gains)}{best}")
+
+
+def _table(event: Validated, title: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    for heading in ("", "scale", "PSNR dB", "bicubic", "gain", "SSIM", "bicubic"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for name, scales in event.scores.items():
+        for scale, (psnr, ssim) in scales.items():
+            base_psnr, base_ssim = event.bicubic[name][scale]
+            figures = (psnr, base_psnr, psnr - base_psnr)
+            row = [f"{figures[0]:.2f}", f"{figures[1]:.2f}", f"{figures[2]:+.2f}"]
+            table.add_row(name, f"{scale}x", *row, f"{ssim:.4f}", f"{base_ssim:.4f}")
+            name = ""  # noqa: PLW2901 (said once)
+    return table
+
+
+def _clock(seconds: float) -> str:
+    minutes, second = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{second:02}"

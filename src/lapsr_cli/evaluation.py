@@ -1,0 +1,50 @@
+"""How good a network is on pictures at full size, by the papers' protocol, tiled when large."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lapsr_cli.device import free_memory
+from lapsr_cli.metrics import protocol
+from lapsr_cli.metrics.protocol import Score
+from lapsr_cli.model import halo
+from lapsr_cli.runtime import Runtime
+from lapsr_cli.tiling import fit, plan
+
+__all__ = ["Evaluator", "bicubic_score"]
+
+_MEMORY_SHARE = 0.4
+
+
+class Evaluator:
+    """Scores one network. ``max_pixels``: of a window, halo included; 0 is what memory allows."""
+
+    def __init__(self, runtime: Runtime, *, max_pixels: int = 0) -> None:
+        self.runtime = runtime
+        self.max_pixels = max_pixels
+
+    def score(self, hr: Tensor, scale: int) -> Score:
+        """PSNR in dB and SSIM at ``scale`` for HR luma (H, W), float64 in [0, 1]."""
+        return protocol.score(self.enlarge(protocol.degrade(hr, scale), scale), hr, scale)
+
+    def enlarge(self, lr: Tensor, scale: int) -> Tensor:
+        """LR luma (H, W) in [0, 1] -> (scale H, scale W) on the CPU, fp32, not clamped."""
+        height, width = lr.shape
+        before, after = halo(self.runtime.config, scale)
+        tile = fit(height, width, before, after, self.max_pixels or self._affordable(scale))
+        picture = torch.empty(scale * height, scale * width)
+        for rows, columns in plan(height, width, tile, before, after):
+            enlarged = self.runtime.enlarge_luma(lr[rows.window, columns.window], scale)
+            core = enlarged[rows.core_in_window(scale), columns.core_in_window(scale)]
+            picture[rows.core(scale), columns.core(scale)] = core
+        return picture
+
+    def _affordable(self, scale: int) -> int:
+        budget = free_memory(self.runtime.device.torch_device) * _MEMORY_SHARE
+        return int(budget) // self.runtime.bytes_per_pixel(scale)
+
+
+def bicubic_score(hr: Tensor, scale: int) -> Score:
+    """The baseline's PSNR in dB and SSIM for HR luma (H, W), float64 in [0, 1]."""
+    return protocol.score(protocol.bicubic(protocol.degrade(hr, scale), scale), hr, scale)

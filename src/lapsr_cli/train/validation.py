@@ -1,0 +1,94 @@
+"""Validation by the papers' protocol: PSNR of every scale on every set, beside bicubic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from lapsr_cli.device import Device
+from lapsr_cli.evaluation import Evaluator, bicubic_score
+from lapsr_cli.image_io import read
+from lapsr_cli.metrics.protocol import Score, luma_of
+from lapsr_cli.model import LaplacianPyramid
+from lapsr_cli.runtime import Runtime
+from lapsr_cli.train.pictures import paths_in
+from lapsr_cli.train.ranks import Ranks
+
+__all__ = ["Scores", "ValidationSet", "Validator", "mean_psnr", "open_sets"]
+
+Scores = dict[str, dict[int, tuple[float, float]]]
+"""{set: {scale: (PSNR in dB, SSIM)}}, means over the set's pictures."""
+
+ScoreOf = Callable[[torch.Tensor, int], Score]
+
+
+@dataclass(frozen=True)
+class ValidationSet:
+    """A folder of HR pictures; it is called by the folder's name."""
+
+    name: str
+    hr: list[torch.Tensor]  # float64 (H, W) in [0, 1]
+
+
+def open_sets(folders: Sequence[str], leave_out: Path) -> list[ValidationSet]:
+    """Read the pictures of every folder. Raises NothingMatched for one without pictures and
+    PictureError for one that cannot be read: a mean over fewer pictures would be another figure."""
+    return [
+        ValidationSet(
+            _name(folder, folders), [_hr(p) for p in paths_in([folder], "--val", leave_out)]
+        )
+        for folder in dict.fromkeys(folders)
+    ]
+
+
+def _name(folder: str, folders: Sequence[str]) -> str:
+    name = Path(folder).resolve().name
+    twins = [other for other in dict.fromkeys(folders) if Path(other).resolve().name == name]
+    return name if len(twins) == 1 else folder
+
+
+def _hr(path: Path) -> torch.Tensor:
+    pixels = torch.from_numpy(read(path).pixels.copy())
+    planes = pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)  # (C, H, W)
+    return luma_of(planes)
+
+
+class Validator:
+    """Scores networks on some sets at some scales, the pictures shared out among the ranks."""
+
+    def __init__(
+        self, sets: Sequence[ValidationSet], scales: Sequence[int], device: Device, ranks: Ranks
+    ) -> None:
+        self.sets = sets
+        self.scales = scales
+        self.device = device
+        self.ranks = ranks
+
+    def score(self, model: LaplacianPyramid) -> Scores:
+        """The scores of a network, in fp32."""
+        return self._means(Evaluator(Runtime(model, self.device)).score)
+
+    def bicubic(self) -> Scores:
+        """The scores of the baseline."""
+        return self._means(bicubic_score)
+
+    def _means(self, score: ScoreOf) -> Scores:
+        return {
+            each.name: {scale: self._mean(each, scale, score) for scale in self.scales}
+            for each in self.sets
+        }
+
+    def _mean(self, each: ValidationSet, scale: int, score: ScoreOf) -> tuple[float, float]:
+        mine = each.hr[self.ranks.rank :: self.ranks.world]
+        scores = [score(hr, scale) for hr in mine]
+        psnr, ssim = self.ranks.total([sum(s.psnr for s in scores), sum(s.ssim for s in scores)])
+        return psnr / len(each.hr), ssim / len(each.hr)
+
+
+def mean_psnr(scores: Scores) -> float:
+    """One figure for "better": the mean PSNR in dB over sets and scales."""
+    values = [psnr for scales in scores.values() for psnr, _ in scales.values()]
+    return sum(values) / len(values)
