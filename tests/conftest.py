@@ -35,6 +35,9 @@ SMALL_CONFIGS = [
     PyramidConfig(depth=3, recursions=1, skip="ns", channels=4),
     PyramidConfig(depth=2, recursions=1, skip="ns", shared=False, channels=4),
     PyramidConfig(depth=2, recursions=1, skip="ns", shared=False, levels=2, channels=4),
+    PyramidConfig(depth=1, recursions=2, channels=4, global_residual=False),
+    PyramidConfig(depth=1, recursions=2, channels=4, levels=2, pyramid=False),
+    PyramidConfig(depth=1, recursions=1, skip="ns", shared=False, channels=3, pyramid=False),
 ]
 
 

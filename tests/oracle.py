@@ -23,7 +23,8 @@ def pyramid(model: LaplacianPyramid, luma: Array) -> dict[int, Array]:
     if not config.shared:
         f = lrelu(f)
     pictures = {}
-    for number in range(config.levels):
+    factor = 2 if config.pyramid else 2**config.levels
+    for number in range(len(config.scales)):
         p = f"levels.{0 if config.shared else number}."
         if config.shared:
             x = f
@@ -32,14 +33,18 @@ def pyramid(model: LaplacianPyramid, luma: Array) -> dict[int, Array]:
                 for d in range(config.depth):
                     h = conv(lrelu(h), w[f"{p}convs.{d}.weight"], w[f"{p}convs.{d}.bias"])
                 x = {"ss": h + f, "ds": h + x, "ns": h}[config.skip]
-            f = up(lrelu(x), w[f"{p}up.weight"], w[f"{p}up.bias"])
+            f = up(lrelu(x), w[f"{p}up.weight"], w[f"{p}up.bias"], factor)
         else:
             for d in range(config.depth):
                 f = lrelu(conv(f, w[f"{p}convs.{d}.weight"], w[f"{p}convs.{d}.bias"]))
-            f = lrelu(up(f, w[f"{p}up.weight"], w[f"{p}up.bias"]))
+            f = lrelu(up(f, w[f"{p}up.weight"], w[f"{p}up.bias"], factor))
         residual = conv(f, w[f"{p}conv_res.weight"], w[f"{p}conv_res.bias"])
-        y = scatter(y, w[f"{p}up_image.weight"])[:, 1:-1, 1:-1] + residual
-        pictures[2 ** (number + 1)] = y[0]
+        if config.global_residual:
+            edge = factor // 2
+            y = scatter(y, w[f"{p}up_image.weight"], factor)[:, edge:-edge, edge:-edge] + residual
+        else:
+            y = residual
+        pictures[factor ** (number + 1)] = y[0]
     return pictures
 
 
@@ -53,17 +58,21 @@ def conv(x: Array, weight: Array, bias: Array) -> Array:
     return np.stack(out) + bias[:, None, None]
 
 
-def up(x: Array, weight: Array, bias: Array) -> Array:
-    return scatter(x, weight)[:, :-1, :-1] + bias[:, None, None]
+def up(x: Array, weight: Array, bias: Array, factor: int) -> Array:
+    """Of the factor - 1 superfluous rows and columns the larger half is cut off at the end."""
+    first = (factor - 1) // 2
+    whole = scatter(x, weight, factor)[:, first:, first:]
+    return whole[:, : factor * x.shape[1], : factor * x.shape[2]] + bias[:, None, None]
 
 
-def scatter(x: Array, weight: Array) -> Array:
-    """A transposed convolution of stride 2: every input adds its kernel to the output."""
+def scatter(x: Array, weight: Array, stride: int) -> Array:
+    """A transposed convolution: every input adds its kernel to the output."""
     _, height, width = x.shape
     _, channels, kernel, _ = weight.shape
-    out = np.zeros((channels, 2 * (height - 1) + kernel, 2 * (width - 1) + kernel))
+    out = np.zeros((channels, stride * (height - 1) + kernel, stride * (width - 1) + kernel))
     for row in range(height):
         for column in range(width):
             patch = np.einsum("i,iokl->okl", x[:, row, column], weight)
-            out[:, 2 * row : 2 * row + kernel, 2 * column : 2 * column + kernel] += patch
+            top, left = stride * row, stride * column
+            out[:, top : top + kernel, left : left + kernel] += patch
     return out

@@ -148,3 +148,17 @@ def test_scales_that_are_not_made_are_refused(scale: int) -> None:
 @pytest.mark.parametrize(("skip", "title"), [("ss", "MS-LapSRN D5R2"), ("ds", "MS-LapSRN D5R2 DS")])
 def test_title(skip: Skip, title: str) -> None:
     assert PyramidConfig(skip=skip).title == title
+
+
+def test_the_papers_ablations() -> None:
+    plain = PyramidConfig(levels=2)
+    outright = PyramidConfig(levels=2, global_residual=False)
+    flat = PyramidConfig(levels=2, pyramid=False)
+    # up_image is the 4x4 kernel that goes; without a pyramid up is 7x7 and up_image 8x8.
+    assert parameters(outright) == parameters(plain) - 16
+    assert parameters(flat) == parameters(plain) + (49 - 9) * 64 * 64 + 64 - 16
+    assert (flat.scales, flat.layers(4)) == ((4,), 13)
+    assert outright.title == "MS-LapSRN D5R2 without global residual"
+    assert flat.title == "MS-LapSRN D5R2 without pyramid, 4x"
+    with pytest.raises(UsageError, match="makes the scales 4"):
+        flat.level_of(2)

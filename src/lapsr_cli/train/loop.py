@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lapsr_cli import __version__
 from lapsr_cli.device import Device
-from lapsr_cli.errors import TrainingError
+from lapsr_cli.errors import TrainingError, UsageError
 from lapsr_cli.train import checkpoint, optimizer
 from lapsr_cli.train.checkpoint import Checkpoint, Progress
 from lapsr_cli.train.ema import Ema
@@ -50,6 +50,11 @@ class Pace:
     validate_every: int = 1000
     save_every: float = 300.0
     time_limit: float | None = None
+
+    def __post_init__(self) -> None:
+        for flag, value in (("log", self.log_every), ("validate", self.validate_every)):
+            if value < 1:
+                raise UsageError(f"--{flag}-every {value}: must be at least 1")
 
 
 @dataclass(frozen=True)
