@@ -196,10 +196,8 @@ def _table(event: Validated, title: str) -> Table:
     for name, scales in event.scores.items():
         for scale, (psnr, ssim) in scales.items():
             base_psnr, base_ssim = event.bicubic[name][scale]
-            figures = (psnr, base_psnr, psnr - base_psnr)
-            row = [f"{figures[0]:.2f}", f"{figures[1]:.2f}", f"{figures[2]:+.2f}"]
-            table.add_row(name, f"{scale}x", *row, f"{ssim:.4f}", f"{base_ssim:.4f}")
-            name = ""  # noqa: PLW2901 (said once)
+            figures = [f"{psnr:.2f}", f"{base_psnr:.2f}", f"{psnr - base_psnr:+.2f}"]
+            table.add_row(name, f"{scale}x", *figures, f"{ssim:.4f}", f"{base_ssim:.4f}")
     return table
 
 

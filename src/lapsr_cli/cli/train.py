@@ -157,7 +157,7 @@ def train(
         log_every=log_every, validate_every=validate_every, save_every=saving, time_limit=limit
     )
     settled = settle(folder, wishes, chosen)
-    with _stop_signal() as stop, joined(chosen.torch_device) as ranks:
+    with joined(chosen.torch_device) as ranks, _stop_signal() as stop:
         _introduce(settled, str(chosen), ranks, verbose=verbose)
         trainer = begin(
             settled,
@@ -256,9 +256,12 @@ def _stop_signal() -> Iterator[Callable[[], bool]]:
 
 def _scales(text: str) -> tuple[int, ...]:
     try:
-        return tuple(sorted({int(part) for part in text.split(",")}))
-    except ValueError as error:
-        raise UsageError(f"--scales {text}: must be a list of 2, 4 and 8") from error
+        scales = {int(part) for part in text.split(",")}
+    except ValueError:
+        scales = set()
+    if not scales or not scales <= {2, 4, 8}:
+        raise UsageError(f"--scales {text}: must be a list of 2, 4 and 8")
+    return tuple(sorted(scales))
 
 
 def _seconds(flag: str, text: str) -> float:

@@ -28,10 +28,12 @@ def draw(records: Sequence[dict[str, Any]], *, title: str) -> bytes:
         top.set_yscale("log")
     top.set_ylabel("loss")
     top.grid(alpha=0.3, which="both")
+    baselines = {name: scales for r in validations for name, scales in r["bicubic"].items()}
     for (name, scale), points in _psnrs(validations).items():
         (line,) = bottom.plot(*zip(*points, strict=True), marker=".", label=f"{name} {scale}x")
-        baseline = validations[-1]["bicubic"][name][scale][0]
-        bottom.axhline(baseline, color=line.get_color(), linestyle=":", linewidth=1)
+        bottom.axhline(
+            baselines[name][scale][0], color=line.get_color(), linestyle=":", linewidth=1
+        )
     if validations:
         bottom.legend(loc="center left", bbox_to_anchor=(1, 0.5), title="dotted: bicubic")
     bottom.set_ylabel("PSNR in dB")

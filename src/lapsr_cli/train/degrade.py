@@ -43,7 +43,7 @@ class Degradation:
         for part in filter(None, (part.strip() for part in text.split(","))):
             match = re.fullmatch(r"(jpeg|blur|noise|clean):([\d.]+)(?:-([\d.]+))?", part)
             try:
-                if match is None:
+                if match is None or (match[1] == "clean" and match[3]):
                     raise ValueError
                 low, high = float(match[2]), float(match[3] or match[2])
             except ValueError:
@@ -73,7 +73,7 @@ class Degradation:
 
     def apply(self, lr: Tensor, harm: Harm) -> Tensor:
         """LR patches (B, 1, h, w) in [0, 1] -> the same, degraded, rounded to 8 bits if coded."""
-        hurt = _blur(lr, harm.blur) if self.blur else lr
+        hurt = _blur(lr, harm.blur, self.blur[1]) if self.blur else lr
         hurt = hurt + _noise(hurt, harm) if self.noise else hurt
         hurt = _jpeg(hurt, harm.quality) if self.jpeg else hurt
         spared = torch.from_numpy(harm.spared).to(lr.device)[:, None, None, None]
@@ -94,15 +94,16 @@ class Harm:
         return Harm(**{name: value[part] for name, value in vars(self).items()})
 
 
-def _blur(lr: Tensor, sigmas: NDArray[np.float64]) -> Tensor:
+def _blur(lr: Tensor, sigmas: NDArray[np.float64], widest: float) -> Tensor:
     """A Gaussian of each patch's own width, edge pixels repeated, as a product on either side."""
-    rows, columns = (_gaussian(side, sigmas).to(lr) for side in lr.shape[-2:])
+    rows, columns = (_like(lr, _gaussian(side, sigmas, widest)) for side in lr.shape[-2:])
     return (rows @ lr[:, 0] @ columns.mT)[:, None]  # (B, 1, h, w)
 
 
-def _gaussian(side: int, sigmas: NDArray[np.float64]) -> Tensor:
-    """The filter as a matrix for each sigma: (B, side, side), float64."""
-    reach = int(np.ceil(4 * sigmas.max())) + 1
+def _gaussian(side: int, sigmas: NDArray[np.float64], widest: float) -> Tensor:
+    """The filter as a matrix for each sigma: (B, side, side), float64. How far it reaches depends
+    on the recipe's ``widest`` alone, so that a patch is the same whichever others are with it."""
+    reach = int(np.ceil(4 * widest)) + 1
     steps = np.arange(-reach, reach + 1)
     weights = np.exp(-0.5 * (steps / np.maximum(sigmas, 1e-3)[:, None]) ** 2)
     weights /= weights.sum(axis=1, keepdims=True)  # (B, taps)
@@ -116,7 +117,12 @@ def _noise(lr: Tensor, harm: Harm) -> Tensor:
     """White noise for each patch from its own seed, so that it is the same on every device."""
     white = [np.random.default_rng(seed).standard_normal(lr.shape[1:]) for seed in harm.noise_seed]
     levels = harm.noise[:, None, None, None] / 255
-    return torch.from_numpy(np.stack(white) * levels).to(lr)  # (B, 1, h, w)
+    return _like(lr, torch.from_numpy(np.stack(white) * levels))  # (B, 1, h, w)
+
+
+def _like(lr: Tensor, values: Tensor) -> Tensor:
+    """In the dtype of ``lr`` before it goes to its device: not every device takes float64."""
+    return values.to(lr.dtype).to(lr.device)
 
 
 def _jpeg(lr: Tensor, qualities: NDArray[np.int64]) -> Tensor:

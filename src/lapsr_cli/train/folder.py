@@ -46,7 +46,9 @@ class RunFolder:
         try:
             content: dict[str, Any] = json.loads(self.config.read_text(encoding="utf-8"))
             Recipe.from_json(content["recipe"])
-            return {**content, "data": tuple(content["data"]), "val": tuple(content["val"])}
+            known = {name: content[name] for name in ("preset", "sessions")}
+            folders = {name: tuple(content[name]) for name in ("data", "val")}
+            return {**content, **known, **folders}
         except OSError as error:
             raise TrainingError(f"{self.config}: {error.strerror or error}") from error
         except (ValueError, TypeError, KeyError, UsageError) as error:
@@ -74,11 +76,15 @@ class RunFolder:
                 continue
         return records
 
-    def forget_after(self, iteration: int) -> None:
-        """Drop the metrics of later iterations, which will be done again."""
+    def forget_after(self, iteration: int, validated: int) -> None:
+        """Drop the metrics of later iterations and validations, which will be done again."""
         if not self.metrics.is_file():
             return
-        kept = [record for record in self.records() if record["iteration"] <= iteration]
+        kept = [
+            record
+            for record in self.records()
+            if record["iteration"] <= (validated if "scores" in record else iteration)
+        ]
         with whole_file(self.metrics) as file:
             file.write("".join(json.dumps(record) + "\n" for record in kept).encode())
 

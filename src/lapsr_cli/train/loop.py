@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -116,7 +116,9 @@ class Trainer:
         self.ranks = ranks
         self.pace = pace
         self.patches = Patches(pictures, recipe, ranks.rank, ranks.world)
-        self.model = initial_model(recipe).to(device.torch_device)
+        # What a run began with may be gone; where it goes on from is in its checkpoint.
+        init = None if folder.holds_a_run else recipe.init
+        self.model = initial_model(replace(recipe, init=init)).to(device.torch_device)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema = Ema(self.model, recipe.ema)
         self.optimizer = optimizer.build(self.model, recipe)
@@ -136,13 +138,14 @@ class Trainer:
         """Go on from the folder's last checkpoint; the iteration it is from."""
         self._restore(checkpoint.read(self.folder.last))
         if self.ranks.leads:
-            self.folder.forget_after(self.progress.iteration)
+            self.folder.forget_after(self.progress.iteration, self.progress.validated)
         return self.progress.iteration
 
     def run(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
         """Train to the end, or until ``stop`` or the time limit says so; then a checkpoint is
         written. Raises TrainingError if the loss ceases to be a number twice."""
-        if not self.folder.holds_a_run:
+        (fresh,) = self.ranks.any(not self.folder.holds_a_run)  # asked before rank 0 writes
+        if fresh:
             self._save()
         while True:
             why, save = self._pause(stop)
@@ -228,7 +231,7 @@ class Trainer:
         self._restore(saved)
         self.progress.rate_factor = _SECOND_CHANCE
         if self.ranks.leads:
-            self.folder.forget_after(self.progress.iteration)
+            self.folder.forget_after(self.progress.iteration, self.progress.validated)
         log.warning(
             "the loss is not a number at iteration %d: back to iteration %d, at half the rate",
             lost_at,
@@ -272,14 +275,15 @@ class Trainer:
             self.folder.add_record({"iteration": self.progress.iteration, **values})
 
     def _save(self, *, best: bool = False) -> None:
-        """Write the last checkpoint, and with it what goes with the best."""
+        """Write what goes with the best, then the last checkpoint: a run that is killed in between
+        does these iterations again and writes the same."""
         if self.ranks.leads:
             state = self._checkpoint()
-            checkpoint.write(state, self.folder.last)
             if best:
                 checkpoint.write(state, self.folder.best)
             if best or self.validator is None or not self.folder.model.is_file():
                 self._write_model()
+            checkpoint.write(state, self.folder.last)
         self.ranks.wait()
         self._saved_at = time.monotonic()
 
@@ -301,11 +305,16 @@ class Trainer:
         )
 
     def _restore(self, saved: Checkpoint) -> None:
+        if saved.recipe["network"] != self.recipe.to_json()["network"]:
+            raise TrainingError(f"{self.folder.last}: is not of {self.recipe.network.title}")
+        try:
+            self.model.load_state_dict(saved.model)
+            self.ema.model.load_state_dict(saved.ema)
+            optimizer.load(self.optimizer, saved.optimizer)
+            torch.set_rng_state(saved.random_state)
+        except (RuntimeError, TypeError, ValueError, KeyError) as error:
+            raise TrainingError(f"{self.folder.last}: not a whole checkpoint of lapsr") from error
         self.progress = saved.progress
-        self.model.load_state_dict(saved.model)
-        self.ema.model.load_state_dict(saved.ema)
-        self.optimizer.load_state_dict(saved.optimizer)
-        torch.set_rng_state(saved.random_state)
         self._unread.clear()
         self._counted_at = time.monotonic()
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
 
 from lapsr_cli.train.recipe import Recipe
 
-__all__ = ["build", "rate_at", "set_rate"]
+__all__ = ["build", "load", "rate_at", "set_rate"]
 
 MOMENTUM = 0.9
 BETAS = (0.9, 0.99)
@@ -29,6 +30,14 @@ def build(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         return torch.optim.SGD(groups, lr=recipe.rate, momentum=MOMENTUM, weight_decay=decay)
     kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
     return kind(groups, lr=recipe.rate, betas=BETAS, weight_decay=decay)
+
+
+def load(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Go on from ``state``, but with the recipe's own weight decay and share of the rate."""
+    own = [(group["weight_decay"], group["factor"]) for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, (decay, factor) in zip(optimizer.param_groups, own, strict=True):
+        group["weight_decay"], group["factor"] = decay, factor
 
 
 def rate_at(recipe: Recipe, iteration: int) -> float:

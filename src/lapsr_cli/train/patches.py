@@ -73,11 +73,13 @@ class Patches:
         count, patch = self.recipe.batch_size, self.recipe.patch_size
         picture = rng.choice(len(self.pictures), count, p=self._chances)
         height, width = self.pictures.heights[picture], self.pictures.widths[picture]
-        tenths = rng.integers(round(10 * self.recipe.scale_augmentation), 11, count)
+        least = np.ceil(10 * self.recipe.scale_augmentation - 1e-9)
+        tenths = rng.integers(int(least), 11, count)
         # As in the authors' getBatch_MSLapSRN.m: tenths, but never less than a patch.
         shrink = np.maximum(tenths / 10, patch / np.minimum(height, width))
-        room_below = np.ceil(height * shrink).astype(np.int64) - patch
-        room_beside = np.ceil(width * shrink).astype(np.int64) - patch
+        # 187 * (96 / 187) is above 96 in floating point.
+        room_below = np.ceil(height * shrink - 1e-9).astype(np.int64) - patch
+        room_beside = np.ceil(width * shrink - 1e-9).astype(np.int64) - patch
         turns = rng.random((3, count)) < 0.5
         return Draw(
             picture,
@@ -161,4 +163,4 @@ def _shrunk(hr: Tensor, factor: int) -> Tensor:
 
 @lru_cache(maxsize=16)
 def _shrinking(length: int, factor: int, device: torch.device) -> Tensor:
-    return resize.matrix(length, 1 / factor).to(device, torch.float32)  # (length/factor, length)
+    return resize.matrix(length, 1 / factor).float().to(device)  # (length/factor, length)

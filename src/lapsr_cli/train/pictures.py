@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -131,6 +132,7 @@ class _Chunks:
             self._write()
 
     def _write(self) -> None:
+        self._spill.parent.mkdir(parents=True, exist_ok=True)
         with self._spill.open("ab") as file:
             for chunk in self._kept:
                 file.write(chunk.data)
@@ -139,7 +141,11 @@ class _Chunks:
     def joined(self) -> Tensor:
         if not self._spilled:
             return torch.from_numpy(np.concatenate(self._kept))
-        return torch.from_file(str(self._spill), shared=True, size=self._bytes, dtype=torch.uint8)
+        path = str(self._spill)
+        mapped = torch.from_file(path, shared=True, size=self._bytes, dtype=torch.uint8)
+        if os.name == "posix":
+            self._spill.unlink()  # the mapping holds what it needs, and nothing is left behind
+        return mapped
 
 
 def _decoded(paths: Sequence[Path]) -> Iterator[tuple[Path, NDArray[np.uint8] | PictureError]]:

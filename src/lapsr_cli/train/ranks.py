@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from lapsr_cli.errors import DeviceError
+from lapsr_cli.errors import DeviceError, TrainingError
 
 __all__ = ["Ranks", "joined", "local_device"]
 
@@ -83,10 +83,22 @@ def joined(device: torch.device) -> Iterator[Ranks]:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     try:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        _meet("nccl" if device.type == "cuda" else "gloo")
     except (RuntimeError, ValueError) as error:
         raise DeviceError(f"torchrun: the processes did not meet ({error})") from error
     try:
         yield Ranks(dist.get_rank(), dist.get_world_size(), device)
+    except RuntimeError as error:
+        if isinstance(error, dist.DistError) or "gloo" in str(error):
+            raise TrainingError(f"torchrun: another process was lost ({error})") from error
+        raise
     finally:
         dist.destroy_process_group()
+
+
+def _meet(backend: str) -> None:
+    """torchrun may keep one store for all its restarts, with the addresses of the dead in it."""
+    store, rank, world = next(dist.rendezvous("env://"))
+    restart = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    own = dist.PrefixStore(f"lapsr/{restart}", store)
+    dist.init_process_group(backend, store=own, rank=rank, world_size=world)

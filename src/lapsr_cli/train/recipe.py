@@ -95,14 +95,17 @@ class Recipe:
             if not getattr(self, name) >= 1:
                 raise UsageError(f"--{flag} {getattr(self, name)}: must be at least 1")
         for name, flag in _FROM_ZERO.items():
-            if not 0 <= getattr(self, name) < math.inf:
-                raise UsageError(f"--{flag} {getattr(self, name)}: must be at least 0")
+            limit = 2**63 if name == "seed" else math.inf
+            if not 0 <= getattr(self, name) < limit:
+                raise UsageError(
+                    f"--{flag} {getattr(self, name)}: must be at least 0 and below {limit}"
+                )
         self._check_scales()
         if self.patch_size < 16 or self.patch_size % 8:
             raise UsageError(f"--patch-size {self.patch_size}: must be a multiple of 8 from 16")
         if self.batch_size < len(self.scales):
             raise UsageError(f"--batch-size {self.batch_size}: less than a patch for each scale")
-        if not self.rate > 0:
+        if not 0 < self.rate < math.inf:
             raise UsageError(f"--lr {self.rate}: must be above 0")
         if not 0 <= self.ema < 1:
             raise UsageError(f"--ema {self.ema}: must be from 0 to below 1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import subprocess
 import time
@@ -28,8 +29,8 @@ from lapsr_cli.train.validation import Validator, open_sets
 __all__ = ["Settled", "Wishes", "begin", "settle"]
 
 _DEFAULT_PRESET = "modern"
-_MEMORY_SHARE = 0.5
-"""Of the free memory for the pictures before they are mapped."""
+_MEMORY_SHARE = 0.4
+"""Of the free memory for the pictures before they are mapped; joining them takes it twice."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +83,13 @@ def _new(wishes: Wishes, device: Device) -> Settled:
     fast = {"precision": training_precision(device.torch_device)}
     values = {**fast, **PRESETS[preset], **wishes.recipe}
     recipe = Recipe(network=_network(wishes), **values)
-    return Settled(recipe=recipe, preset=preset, data=wishes.data, val=wishes.val, resumed=False)
+    data, val = _absolute(wishes.data), _absolute(wishes.val)
+    return Settled(recipe=recipe, preset=preset, data=data, val=val, resumed=False)
+
+
+def _absolute(folders: Sequence[str]) -> tuple[str, ...]:
+    """So that a run can go on from another working directory."""
+    return tuple(os.path.abspath(folder) for folder in folders)  # noqa: PTH100 (patterns too)
 
 
 def _network(wishes: Wishes) -> PyramidConfig:
@@ -107,7 +114,7 @@ def _resumed(folder: RunFolder, wishes: Wishes) -> Settled:
                 f"-o/--output {folder.path}: holds a run of {saved.network.title}, which has"
                 f" {name} {getattr(saved.network, name)}, not {value}; give another folder"
             )
-    for name in ("scales", "init"):
+    for name in ("scales", "init", "optimizer"):
         if name in wishes.recipe and wishes.recipe[name] != getattr(saved, name):
             raise UsageError(
                 f"-o/--output {folder.path}: its run has {name} {getattr(saved, name)}, not"
@@ -116,16 +123,16 @@ def _resumed(folder: RunFolder, wishes: Wishes) -> Settled:
     changed = {k: v for k, v in wishes.recipe.items() if v != getattr(saved, k)}
     changes = [f"{name} {value} (was {getattr(saved, name)})" for name, value in changed.items()]
     for name, given, before in (
-        ("data", wishes.data, config["data"]),
-        ("val", wishes.val, config["val"]),
+        ("data", _absolute(wishes.data), config["data"]),
+        ("val", _absolute(wishes.val), config["val"]),
     ):
         if given and given != before:
             changes.append(f"{name} {' '.join(given)} (was {' '.join(before)})")
     return Settled(
         recipe=Recipe(**{**vars(saved), **changed}),
         preset=config["preset"],
-        data=wishes.data or config["data"],
-        val=wishes.val or config["val"],
+        data=_absolute(wishes.data) or config["data"],
+        val=_absolute(wishes.val) or config["val"],
         resumed=True,
         changes=tuple(changes),
     )
@@ -146,7 +153,7 @@ def begin(
     """Read the pictures and set up the trainer, at its last checkpoint if there is one.
 
     ``started``: when, by the monotonic clock, the time of the run began to count. ``memory``: bytes
-    that the pictures may take before they are mapped from the disk; None is half of what is free.
+    that the pictures may take before they are mapped from the disk; None is 0.4 of what is free.
     ``device`` should be fp32: validation takes it as it is, training has the recipe's precision.
     """
     recipe = settled.recipe
@@ -156,10 +163,11 @@ def begin(
             f" {len(recipe.scales)} scales on each of {ranks.world} devices"
         )
     spill = folder.spill.with_suffix(f".{ranks.rank}")
-    budget = int(free_memory(torch.device("cpu")) * _MEMORY_SHARE) if memory is None else memory
+    free = int(free_memory(torch.device("cpu")) * _MEMORY_SHARE) if memory is None else memory
+    budget = free // ranks.world
     paths = paths_in(settled.data, "--data", folder.path)
     pictures = load(paths, smallest=recipe.patch_size, budget=budget, spill=spill)
-    sets = open_sets(settled.val, folder.path)
+    sets = open_sets(settled.val, folder.path, max(recipe.scales))
     validator = Validator(sets, recipe.scales, device, ranks) if sets else None
     trainer = Trainer(
         recipe,
@@ -190,7 +198,7 @@ def begin(
 
 
 def _on_device(pictures: Pictures, device: torch.device) -> Pictures:
-    """On a GPU, all of them if they take less than half of its free memory."""
+    """On a GPU, all of them if its free memory is more than ample."""
     if device.type == "cpu" or pictures.pixels.numel() > free_memory(device) * _MEMORY_SHARE:
         return pictures
     return pictures.to(device)

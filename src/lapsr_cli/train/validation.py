@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from lapsr_cli.device import Device
+from lapsr_cli.errors import UnreadablePicture
 from lapsr_cli.evaluation import Evaluator, bicubic_score
 from lapsr_cli.image_io import read
 from lapsr_cli.metrics.protocol import Score, luma_of
@@ -33,12 +34,14 @@ class ValidationSet:
     hr: list[torch.Tensor]  # float64 (H, W) in [0, 1]
 
 
-def open_sets(folders: Sequence[str], leave_out: Path) -> list[ValidationSet]:
+def open_sets(folders: Sequence[str], leave_out: Path, largest: int) -> list[ValidationSet]:
     """Read the pictures of every folder. Raises NothingMatched for one without pictures and
-    PictureError for one that cannot be read: a mean over fewer pictures would be another figure."""
+    PictureError for one that cannot be read or is too small to be scored at the scale ``largest``:
+    a mean over fewer pictures would be another figure."""
     return [
         ValidationSet(
-            _name(folder, folders), [_hr(p) for p in paths_in([folder], "--val", leave_out)]
+            _name(folder, folders),
+            [_hr(path, largest) for path in paths_in([folder], "--val", leave_out)],
         )
         for folder in dict.fromkeys(folders)
     ]
@@ -50,8 +53,11 @@ def _name(folder: str, folders: Sequence[str]) -> str:
     return name if len(twins) == 1 else folder
 
 
-def _hr(path: Path) -> torch.Tensor:
+def _hr(path: Path, largest: int) -> torch.Tensor:
     pixels = torch.from_numpy(read(path).pixels.copy())
+    height, width = pixels.shape[:2]
+    if min(height, width) < 3 * largest:  # as many pixels at each edge do not count
+        raise UnreadablePicture(f"--val {path}: {width} x {height} cannot be scored at {largest}x")
     planes = pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)  # (C, H, W)
     return luma_of(planes)
 
