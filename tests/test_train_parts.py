@@ -357,6 +357,25 @@ def test_adam_is_the_update_of_its_paper(kind: str) -> None:
     check_updates(recipe_of(TINY[0], **values), published, [0.1, 0.1, 0.05, 0.02])
 
 
+def test_an_optimizer_goes_on_with_its_memory_and_the_decay_and_factor_of_a_new_recipe() -> None:
+    before = recipe_of(TINY[0], optimizer="sgd", weight_decay=0.0, bias_rate_factor=1.0)
+    after = dataclasses.replace(before, weight_decay=0.01, bias_rate_factor=0.1)
+    model = network(TINY[0])
+    first, second = (optimizer.build(model, recipe) for recipe in (before, after))
+    for value in model.parameters():
+        value.grad = torch.ones_like(value)
+    first.step()
+    optimizer.load(second, first.state_dict())
+    optimizer.set_rate(second, 0.1)
+    weights = numbers(model)
+    second.step()
+    for name, value in model.named_parameters():
+        speed = -0.9 - (1 + 0.01 * weights[name])
+        rate = 0.01 if value.ndim == 1 else 0.1
+        expected = weights[name] + rate * speed
+        np.testing.assert_allclose(value.detach().numpy(), expected, rtol=1e-12)
+
+
 def test_the_paper_preset_drops_its_rate_as_published() -> None:
     recipe = Recipe(**PRESETS["paper"])
     rates = [optimizer.rate_at(recipe, i) for i in (0, 99_999, 100_000, 199_999, 200_000, 299_999)]
@@ -677,7 +696,7 @@ def test_a_checkpoint_comes_back_bit_by_bit_and_goes_on_alike(tmp_path: Path, ki
     other = initial_model(dataclasses.replace(recipe, seed=9))
     other_optimizer = optimizer.build(other, recipe)
     other.load_state_dict(back.model)
-    other_optimizer.load_state_dict(back.optimizer)
+    optimizer.load(other_optimizer, back.optimizer)
     for each, its in ((model, its_optimizer), (other, other_optimizer)):
         stepped(each, its, 4)
         optimizer.set_rate(its, 0.003)
@@ -820,6 +839,16 @@ def test_the_curve_is_a_png_whatever_was_recorded(kind: str) -> None:
     assert psnr_shows or not any("scores" in record for record in RECORDS[kind])
 
 
+def test_the_curve_shows_how_loss_and_psnr_went() -> None:
+    rising = [{**r, "iteration": 4 - r["iteration"]} for r in reversed(RECORDS["both"])]
+    pairs = zip(
+        upper_and_lower(picture_of(rising)),
+        upper_and_lower(picture_of(RECORDS["both"])),
+        strict=True,
+    )
+    assert not any(np.array_equal(one, other) for one, other in pairs)
+
+
 @pytest.mark.parametrize("names", [("Set5",), ("Set5", "Set14")])
 def test_the_curve_has_a_line_for_every_set_and_scale(names: tuple[str, ...]) -> None:
     _, lower = upper_and_lower(picture_of([scores_record(i, *names) for i in (1, 2, 3)]))
@@ -851,18 +880,28 @@ def test_half_a_line_of_metrics_is_skipped(tmp_path: Path) -> None:
 
 def test_later_metrics_are_forgotten_and_new_ones_follow_whole(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    folder.forget_after(0)  # there is nothing to forget
+    folder.forget_after(0, 0)  # there is nothing to forget
     assert folder.records() == []
     for iteration in (10, 20, 30, 40):
         folder.add_record(loss_record(iteration))
     with folder.metrics.open("a") as file:
         file.write('{"iteration": 15, "lo')
-    folder.forget_after(20)
+    folder.forget_after(20, 20)
     folder.add_record(loss_record(25))
     assert [record["iteration"] for record in folder.records()] == [10, 20, 25]
     assert folder.records()[1] == loss_record(20)
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
     assert len(folder.metrics.read_text().splitlines()) == 3
+
+
+def test_a_validation_that_will_be_done_again_is_forgotten_alone(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    for iteration in (10, 20, 30):
+        folder.add_record(loss_record(iteration))
+        folder.add_record(scores_record(iteration, "Set5"))
+    folder.forget_after(20, 10)  # stopped at 20, before its validation was over
+    kept = [(record["iteration"], "scores" in record) for record in folder.records()]
+    assert kept == [(10, False), (10, True), (20, False)]
 
 
 def test_the_curve_of_a_folder_is_that_of_its_metrics(tmp_path: Path) -> None:
@@ -879,7 +918,13 @@ def test_the_curve_of_a_folder_is_that_of_its_metrics(tmp_path: Path) -> None:
 def test_the_config_comes_back_and_a_damaged_one_is_refused_by_name(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     recipe = Recipe(seed=3)
-    content = {"recipe": recipe.to_json(), "data": ("a", "b"), "val": (), "sessions": []}
+    content = {
+        "preset": "modern",
+        "recipe": recipe.to_json(),
+        "data": ("a", "b"),
+        "val": (),
+        "sessions": [],
+    }
     with pytest.raises(TrainingError, match=r"config\.json"):
         folder.read_config()
     folder.write_config(content)
@@ -891,7 +936,7 @@ def test_the_config_comes_back_and_a_damaged_one_is_refused_by_name(tmp_path: Pa
         text[: len(text) // 2],
         "",
         "[]",
-        text.replace('"data"', '"date"'),
+        *(text.replace(f'"{key}"', '"another"') for key in content),
         text.replace('"batch_size": 16', '"batch_size": 0'),
         text.replace('"batch_size": 16', '"batch_size": "16"'),
         text.replace('"batch_size"', '"batch"'),

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,8 +43,8 @@ TINY = (*NETWORK, "--patch-size", "16", "--precision", "fp32", "--device", "cpu"
 SMALL = (*TINY, "--scales", "2,4", "--batch-size", "4")
 LONG = 240
 """Iterations of the run that others are compared with: long enough to be interrupted."""
-LONG_RUN = (*TINY, "--scales", "2,4", "--batch-size", "2", "--iterations", str(LONG))
-LONG_RUN = (*LONG_RUN, "--log-every", "3", "--validate-every", "80", "--warm-up", "20")
+LENGTH = ("--batch-size", "2", "--iterations", str(LONG), "--warm-up", "20")
+LONG_RUN = (*TINY, "--scales", "2,4", *LENGTH, "--log-every", "3", "--validate-every", "80")
 CLOCKS = ("seconds", "patches_per_second")
 
 
@@ -305,7 +306,8 @@ def test_the_last_validation_is_the_papers_protocol_with_the_written_model(
     pictures = sorted(drawn.val.iterdir())
 
     def by_network(lr: torch.Tensor, scale: int) -> torch.Tensor:
-        return model(lr.float()[None, None], scale)[scale][0, 0]
+        pictures: dict[int, torch.Tensor] = model(lr.float()[None, None], scale)
+        return pictures[scale][0, 0]
 
     score = validations[-1]["scores"]["val"][str(scale)][0]
     assert score == pytest.approx(by_the_papers_protocol(by_network, pictures, scale), abs=1e-2)
@@ -374,7 +376,7 @@ def test_a_run_without_validation_ships_its_last_average(
     ("flags", "title", "scale"),
     [
         (["--no-share", "--depth", "1", "--scales", "2,4"], "LapSRN D1 (4x)", 4),
-        (["--share", *NETWORK, "--scales", "8", "--skip", "ds"], "MS-LapSRN D1R1 (ds)", 8),
+        (["--share", *NETWORK, "--scales", "4", "--skip", "ds"], "MS-LapSRN D1R1 DS", 4),
         ([*NETWORK, "--no-global-residual", "--scales", "2,4"], "without global residual", 2),
         ([*NETWORK, "--no-pyramid", "--scales", "4"], "without pyramid", 4),
     ],
@@ -451,8 +453,8 @@ def test_an_interrupted_run_ends_as_if_nothing_had_been(
         stop_after(2, trainer)
     else:
         for event in trainer.run():
-            if event.iteration == 2:
-                trainer._start = -math.inf  # the hour is over
+            if event.iteration == 1:
+                trainer._start = -math.inf  # the hour is over while iteration 2 is done
         assert event == Stopped(2, "time limit")
     stopped = state(tmp_path / "run" / "checkpoints" / "last.pt")
     assert stopped["progress"]["iteration"] == 2
@@ -881,7 +883,7 @@ def test_what_cannot_be_is_one_line_and_its_exit_code(
     (tmp_path / "empty").mkdir()
     for number in range(2):
         draw(tmp_path / "small" / f"{number}.png", 15, 40)
-    draw(tmp_path / "corrupt" / "a.png")
+    draw(tmp_path / "corrupt" / "a.png", 40, 40)
     (tmp_path / "corrupt" / "text.png").write_text("this is text")
     draw(tmp_path / "tiny" / "a.png", 30, 9)
 
@@ -895,8 +897,8 @@ def test_what_cannot_be_is_one_line_and_its_exit_code(
     assert ran.code == code, ran.err
     line = complaint(ran)
     assert filled(words) in line
-    if code == 2:
-        assert ran.error_lines == [line]
+    said = ("device: ", "recipe: ", "no --val: ", "left out: ")
+    assert [each for each in ran.error_lines if not each.startswith(said)] == [line]
     assert contents(drawn.data) == before
     assert not (tmp_path / "run" / "checkpoints").exists()
 
@@ -937,30 +939,31 @@ def test_the_recipe_of_the_paper_runs(lapsr: Lapsr, drawn: Drawn, tmp_path: Path
     assert "changed from" not in lapsr("train", "-o", tmp_path / "run", "--device", "cpu").err
 
 
-def test_a_folder_that_cannot_be_written(
-    lapsr: Lapsr, drawn: Drawn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    place = tmp_path / "place"
-    shutil.copytree(drawn.data, place / "data")
-    monkeypatch.chdir(place)  # nobody may come here by its whole path
-    (place / "run").mkdir(mode=0o555)
-    with unprivileged():
-        ran = lapsr("train", "--data", "data", "-o", "run", *SMALL, "--iterations", "1")
+def test_a_folder_that_cannot_be_written(lapsr: Lapsr, drawn: Drawn) -> None:
+    with tempfile.TemporaryDirectory() as name:  # pytest's own is closed to nobody
+        place = Path(name)
+        place.chmod(0o755)
+        shutil.copytree(drawn.data, place / "data")
+        (place / "run").mkdir(mode=0o555)
+        given = ("--data", place / "data", "-o", place / "run", *SMALL, "--iterations", "1")
+        with unprivileged():
+            ran = lapsr("train", *given)
+        assert contents(place / "run") == {}
     assert ran.code == 1
     line = complaint(ran)
     assert "run" in line
     assert line.endswith("Permission denied")
-    assert contents(place / "run") == {}
 
 
 # Several processes
 
 SEVERAL = (*TINY, "--scales", "2,4", "--batch-size", "6", "--log-every", "1")
-GENTLE = ("--optimizer", "sgd", "--lr", "0.02", "--warm-up", "0", "--schedule", "constant")
+GENTLE = ("--optimizer", "sgd", "--lr", "0.002", "--warm-up", "0", "--schedule", "constant")
 
 
 def torchrun(*arguments: str) -> subprocess.Popen[str]:
     launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    launcher += ["--monitor-interval", "0.1"]
     return subprocess.Popen(
         [sys.executable, "-m", *launcher, *arguments],
         stdout=subprocess.PIPE,
@@ -979,7 +982,6 @@ def assert_near(run: Path, other: Path) -> None:
     for one, two in zip(records(run), records(other), strict=True):
         for scale, figures in one.get("scores", {}).get("val", {}).items():
             assert figures == pytest.approx(two["scores"]["val"][scale], abs=1e-2)
-        assert one.get("bicubic") == pytest.approx(two.get("bicubic")) or "bicubic" in one
 
 
 def test_two_processes_train_as_one_and_one_of_them_speaks(
@@ -1005,7 +1007,7 @@ def test_a_killed_worker_is_started_again_and_goes_on(
     lapsr: Lapsr, drawn: Drawn, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    given = [*drawn.given, *SEVERAL, *GENTLE, "--iterations", "120"]
+    given = [*drawn.given, *SEVERAL, *GENTLE, "--iterations", "60"]
     command = ("train", *given, "-o", str(run), "--save-every", "0s")
     launcher = torchrun("--max-restarts", "1", "-m", "lapsr_cli", *command)
     wait_for(launcher, run, '"iteration": 4,')
@@ -1022,7 +1024,7 @@ def test_a_killed_worker_is_started_again_and_goes_on(
     assert [session["from_iteration"] > 0 for session in sessions] == [False, True]
     assert f"goes on from iteration {sessions[1]['from_iteration']}" in err
     assert lapsr("train", *given, "-o", tmp_path / "one").code == 0
-    assert len(losses(run)) == 120
+    assert len(losses(run)) == 60
     assert_near(run, tmp_path / "one")
 
 

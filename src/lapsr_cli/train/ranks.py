@@ -98,7 +98,7 @@ def joined(device: torch.device) -> Iterator[Ranks]:
 
 def _meet(backend: str) -> None:
     """torchrun may keep one store for all its restarts, with the addresses of the dead in it."""
-    store, rank, world = next(dist.rendezvous("env://"))
+    store, rank, world = next(dist.rendezvous("env://"))  # type: ignore[attr-defined]
     restart = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    own = dist.PrefixStore(f"lapsr/{restart}", store)
+    own = dist.PrefixStore(f"lapsr/{restart}", store)  # type: ignore[attr-defined]
     dist.init_process_group(backend, store=own, rank=rank, world_size=world)
