@@ -722,3 +722,8 @@ def test_a_degraded_batch_keeps_its_targets() -> None:
         assert (one.lr - other.lr).abs().max() < 60 / 255
         for scale, target in one.targets.items():
             assert torch.equal(target, other.targets[scale])
+
+
+def test_a_harm_that_comes_twice_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"--degrade jpeg:60,jpeg:70: jpeg comes twice"):
+        Degradation.parse("jpeg:60,jpeg:70")

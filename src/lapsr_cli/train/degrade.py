@@ -53,6 +53,8 @@ class Degradation:
             limit = {"jpeg": 100, "blur": 8, "noise": 64, "clean": 1}[match[1]]
             if not (1 if match[1] == "jpeg" else 0) <= low <= high <= limit:
                 raise UsageError(f"--degrade {part}: must rise and be at most {limit}")
+            if match[1] in values:
+                raise UsageError(f"--degrade {text}: {match[1]} comes twice")
             values[match[1]] = (low, high)
         clean = values.pop("clean", (0.0, 0.0))[0]
         return cls(**values, clean=clean)

@@ -37,6 +37,7 @@ def initial_model(recipe: Recipe) -> FusedPyramid:
 def _scale(model: FusedPyramid) -> None:
     """Features of the pictures' own size from the first layer on, and residuals near zero.
 
+    With the skips "ss" and "ds" they keep that size; without a skip a level shrinks them.
     The authors' conv_in (sigma 1e-3) makes features so small that the network is bicubic-like for
     the first thousands of iterations; docs/benchmarks.md has the comparison.
     """
