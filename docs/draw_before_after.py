@@ -16,7 +16,7 @@ GAP = 8
 def main() -> None:
     """Enlarge, crop, and put the two side by side."""
     small = Image.open(DOCS.parent / "tests" / "pictures" / "harbour.png").convert("RGB")
-    large = Upscaler.from_weights("lapsr-draft", device="cpu")(small, scales=(4,))[4]
+    large = Upscaler.from_weights("lapsr-classic", device="cpu")(small, scales=(4,))[4]
     before = small.resize(large.size, Image.Resampling.BICUBIC).crop(PART)
     both = Image.new("RGB", (2 * before.width + GAP, before.height), "white")
     both.paste(before, (0, 0))

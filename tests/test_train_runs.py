@@ -573,7 +573,7 @@ def test_a_run_that_is_killed_again_and_again_ends_the_same(
     lapsr: Lapsr, drawn: Drawn, whole: Whole, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    reached = []
+    reached: list[int] = []
     for further, saving in ((6, "5m"), (6, "0s"), (72, "1s")):
         seen = max(losses(run)) if reached else 0  # what the metrics hold already says nothing
         process = start(run, drawn, "--save-every", saving)
@@ -656,7 +656,7 @@ def test_a_changed_rate_is_said_in_one_line_and_used(
     ran = lapsr("train", "-o", run, "--lr", "0.003", *given)  # the pictures are known
     assert ran.code == 0
     changes = [line for line in ran.error_lines if line.startswith("changed from the run so far")]
-    assert changes == ["changed from the run so far: rate 0.003 (was 0.001)"]
+    assert changes == ["changed from the run so far: --lr 0.003 (was 0.001)"]
     rates = [record["rate"] for record in records(run) if "rate" in record]
     assert rates == pytest.approx([*before, 0.003 * 3 / 100, 0.003 * 4 / 100])
 

@@ -49,7 +49,7 @@ def test_the_pictures_of_the_readme(lapsr: Lapsr, tmp_path: Path) -> None:
     assert f"{len(sources)} done ({2 * len(sources)} files)" in ran.err
     assert "device: cpu, " in ran.err
     assert "(auto: torch" in ran.err
-    assert "lapsr-draft" in ran.err
+    assert "lapsr-classic" in ran.err
 
 
 def test_every_line_of_a_run_in_a_pipe(lapsr: Lapsr, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """lapsr: upscale photos 2x, 4x and 8x with the Laplacian pyramid super-resolution network.
 
 from lapsr_cli import Upscaler
-upscaler = Upscaler.from_weights("lapsr-draft", device="auto")
+upscaler = Upscaler.from_weights("lapsr-classic", device="auto")
 pyramid = upscaler(image, scales=(2, 4, 8))  # {2: image, 4: image, 8: image}
 
 Importing the package is cheap: torch is loaded when ``Upscaler`` is first touched.

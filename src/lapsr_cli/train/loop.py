@@ -94,7 +94,8 @@ class Trainer:
     """One run, from its first iteration or from its last checkpoint.
 
     ``pictures`` lie on the device. ``validator`` may be None: then the last moving average counts
-    as the best. ``record`` receives every line of metrics on rank 0, after the folder has it.
+    as the best. ``started``: when, by the monotonic clock, the time limit began to count.
+    ``compiled``: use torch.compile.
     """
 
     def __init__(

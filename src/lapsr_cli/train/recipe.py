@@ -12,7 +12,7 @@ from lapsr_cli.errors import UsageError
 from lapsr_cli.model import PyramidConfig
 from lapsr_cli.train.degrade import Degradation
 
-__all__ = ["PRESETS", "Loss", "Optimizer", "Recipe", "Reduction", "Schedule"]
+__all__ = ["PRESETS", "Loss", "Optimizer", "Recipe", "Reduction", "Schedule", "flag_of"]
 
 Initialization = Literal["paper", "scaled"]
 Loss = Literal["charbonnier", "l1", "l2"]
@@ -30,15 +30,8 @@ _CHOICES = {
     "precision": TrainingPrecision,
 }
 
-_FROM_ONE = {"batch_size": "batch-size", "iterations": "iterations", "rate_step": "lr-step"}
-_FROM_ZERO = {
-    "warm_up": "warm-up",
-    "weight_decay": "weight-decay",
-    "bias_rate_factor": "bias-lr-factor",
-    "grad_clip": "grad-clip",
-    "rate_min": "lr-min",
-    "seed": "seed",
-}
+_FROM_ONE = ("batch_size", "iterations", "rate_step")
+_FROM_ZERO = ("warm_up", "weight_decay", "bias_rate_factor", "grad_clip", "rate_min", "seed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,14 +84,14 @@ class Recipe:
             if getattr(self, name) not in get_args(kind):
                 allowed = ", ".join(get_args(kind))
                 raise UsageError(f"--{name} {getattr(self, name)}: must be one of {allowed}")
-        for name, flag in _FROM_ONE.items():
+        for name in _FROM_ONE:
             if not getattr(self, name) >= 1:
-                raise UsageError(f"--{flag} {getattr(self, name)}: must be at least 1")
-        for name, flag in _FROM_ZERO.items():
+                raise UsageError(f"{flag_of(name)} {getattr(self, name)}: must be at least 1")
+        for name in _FROM_ZERO:
             limit = 2**63 if name == "seed" else math.inf
             if not 0 <= getattr(self, name) < limit:
                 raise UsageError(
-                    f"--{flag} {getattr(self, name)}: must be at least 0 and below {limit}"
+                    f"{flag_of(name)} {getattr(self, name)}: must be at least 0 and below {limit}"
                 )
         self._check_scales()
         if self.patch_size < 16 or self.patch_size % 8:
@@ -144,6 +137,11 @@ class Recipe:
         """The inverse of ``to_json``. Raises UsageError or TypeError for what is no recipe."""
         network = PyramidConfig(**values["network"])
         return cls(**{**values, "network": network, "scales": tuple(values["scales"])})
+
+
+def flag_of(name: str) -> str:
+    """What a field is called on the command line: "bias_rate_factor" is --bias-lr-factor."""
+    return "--" + name.replace("rate", "lr").replace("_", "-")
 
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -23,7 +23,7 @@ from lapsr_cli.train.folder import RunFolder
 from lapsr_cli.train.loop import Pace, Trainer
 from lapsr_cli.train.pictures import Pictures, load, paths_in
 from lapsr_cli.train.ranks import Ranks
-from lapsr_cli.train.recipe import PRESETS, Recipe
+from lapsr_cli.train.recipe import PRESETS, Recipe, flag_of
 from lapsr_cli.train.validation import Validator, open_sets
 
 __all__ = ["Settled", "Wishes", "begin", "settle"]
@@ -121,13 +121,13 @@ def _resumed(folder: RunFolder, wishes: Wishes) -> Settled:
                 f" {wishes.recipe[name]}; give another folder"
             )
     changed = {k: v for k, v in wishes.recipe.items() if v != getattr(saved, k)}
-    changes = [f"{name} {value} (was {getattr(saved, name)})" for name, value in changed.items()]
+    changes = [f"{flag_of(k)} {v} (was {getattr(saved, k)})" for k, v in changed.items()]
     for name, given, before in (
         ("data", _absolute(wishes.data), config["data"]),
         ("val", _absolute(wishes.val), config["val"]),
     ):
         if given and given != before:
-            changes.append(f"{name} {' '.join(given)} (was {' '.join(before)})")
+            changes.append(f"--{name} {' '.join(given)} (was {' '.join(before)})")
     return Settled(
         recipe=Recipe(**{**vars(saved), **changed}),
         preset=config["preset"],
