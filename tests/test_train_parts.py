@@ -682,7 +682,7 @@ def check_equal(one: Any, other: Any) -> None:
         assert one == other
 
 
-@pytest.mark.parametrize("kind", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("kind", ["sgd", "adam", "adamw", "muon"])
 def test_a_checkpoint_comes_back_bit_by_bit_and_goes_on_alike(tmp_path: Path, kind: str) -> None:
     recipe = recipe_of(TINY[0], optimizer=kind, rate=0.01)
     state, model, its_optimizer = some_checkpoint(recipe)

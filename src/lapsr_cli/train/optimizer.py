@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from lapsr_cli.train.muon import Muon
 from lapsr_cli.train.recipe import Recipe
 
 __all__ = ["build", "load", "rate_at", "set_rate"]
@@ -28,6 +29,8 @@ def build(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     decay = recipe.weight_decay
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=recipe.rate, momentum=MOMENTUM, weight_decay=decay)
+    if recipe.optimizer == "muon":
+        return Muon(groups, lr=recipe.rate, weight_decay=decay)
     kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
     return kind(groups, lr=recipe.rate, betas=BETAS, weight_decay=decay)
 

@@ -17,7 +17,7 @@ __all__ = ["PRESETS", "Loss", "Optimizer", "Recipe", "Reduction", "Schedule", "f
 Initialization = Literal["paper", "scaled"]
 Loss = Literal["charbonnier", "l1", "l2"]
 Reduction = Literal["sum", "mean"]
-Optimizer = Literal["sgd", "adam", "adamw"]
+Optimizer = Literal["sgd", "adam", "adamw", "muon"]
 Schedule = Literal["step", "cosine", "constant"]
 TrainingPrecision = Literal["fp32", "bf16"]
 
