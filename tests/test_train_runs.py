@@ -242,7 +242,7 @@ def test_config_json_alone_repeats_the_run(whole: Whole, drawn: Drawn) -> None:
     assert (recipe.network.depth, recipe.network.recursions, recipe.network.levels) == (1, 1, 2)
     assert (recipe.scales, recipe.patch_size, recipe.batch_size) == ((2, 4), 16, 2)
     assert (recipe.iterations, recipe.warm_up, recipe.precision) == (LONG, 20, "fp32")
-    assert (recipe.optimizer, recipe.rate, recipe.ema) == ("adam", 1e-3, 0.999)  # the preset's
+    assert (recipe.optimizer, recipe.rate, recipe.ema) == ("muon", 1e-3, 0.999)  # the preset's
     assert (config["preset"], config["data"], config["val"]) == (
         "modern",
         [str(drawn.data)],
@@ -426,9 +426,10 @@ def test_pictures_mapped_from_the_disk_give_the_same_run(
 # Interruptions
 
 RECIPES: dict[str, dict[str, str]] = {
-    "adam": {},
+    "muon": {},
+    "adam": {"optimizer": "adam"},
     "sgd": {"optimizer": "sgd", "lr": "0.01"},
-    "adam-bf16": {"precision": "bf16"},
+    "muon-bf16": {"precision": "bf16"},
     "sgd-bf16": {"optimizer": "sgd", "lr": "0.01", "precision": "bf16"},
     "degraded": {"degrade": "jpeg:60-95,noise:1-3"},
 }
@@ -632,7 +633,7 @@ def test_resume_needs_a_run(lapsr: Lapsr, drawn: Drawn, tmp_path: Path) -> None:
         (["--scales", "2"], "scales"),
         (["--scales", "2,4,8"], "scales"),
         (["--init", "lapsr-draft"], "init None, not lapsr-draft"),
-        (["--optimizer", "sgd"], "optimizer adam, not sgd"),
+        (["--optimizer", "sgd"], "optimizer muon, not sgd"),
         (["--preset", "paper"], "--preset paper"),
         (["--lr", "-1"], "--lr"),
     ],

@@ -46,7 +46,7 @@ def _of_preset(*names: str, help: str, **options: Any) -> Callable[[Any], Any]: 
 @click.option(
     "--preset",
     type=click.Choice(["modern", "paper"]),
-    help="modern (default): Adam, cosine, moving average; paper: the authors' recipe.",
+    help="modern (default): Muon, cosine, moving average; paper: the authors' recipe.",
 )
 @click.option("--resume/--no-resume", default=None, help="RUN must, or must not, hold a run.")
 @_of_preset("--init", metavar="NAME|FILE", help="Start from a model, see `lapsr weights list`.")

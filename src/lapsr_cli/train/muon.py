@@ -82,7 +82,7 @@ def orthogonalized(matrix: Tensor) -> Tensor:
     fraction of the time of a decomposition.
     """
     a, b, c = _QUINTIC
-    x = matrix.div(matrix.norm() + EPSILON)
+    x = matrix.div(matrix.norm().clamp(min=torch.finfo(matrix.dtype).tiny))
     for _ in range(_ROUNDS):
         gram = x @ x.T  # (m, m)
         x = a * x + (b * gram + c * gram @ gram) @ x

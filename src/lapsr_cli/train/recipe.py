@@ -65,7 +65,7 @@ class Recipe:
     iterations: int = 300_000
     scale_augmentation: float = 0.5
     degrade: str = ""
-    optimizer: Optimizer = "adam"
+    optimizer: Optimizer = "muon"
     rate: float = 1e-3
     schedule: Schedule = "cosine"
     rate_min: float = 1e-6
