@@ -6,6 +6,7 @@
     ├── PictureError               1   one picture; the others are not concerned
     │   ├── UnreadablePicture      1
     │   └── UnwritablePicture      1
+    ├── DiskFull                   1   the results find no room; those that are there are whole
     ├── TrainingError              1   a run that cannot go on
     └── ResourceError              4   no model, weights or device
         ├── DeviceError            4
@@ -26,6 +27,7 @@ from typing import ClassVar
 __all__ = [
     "ChecksumError",
     "DeviceError",
+    "DiskFull",
     "DownloadError",
     "LapsrError",
     "NothingMatched",
@@ -73,6 +75,10 @@ class UnreadablePicture(PictureError):
 
 class UnwritablePicture(PictureError):
     """A result that could not be put on disk."""
+
+
+class DiskFull(LapsrError):
+    """There is no room for the next result; those on disk are whole."""
 
 
 class TrainingError(LapsrError):

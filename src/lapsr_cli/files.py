@@ -6,7 +6,7 @@ import glob
 import os
 import secrets
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,18 +33,21 @@ class Found:
     problems: dict[str, str]
 
 
-def find(inputs: Iterable[str], suffixes: Collection[str], output: Path) -> Found:
+def find(
+    inputs: Iterable[str], suffixes: Collection[str], output: Path, *, recursive: bool = True
+) -> Found:
     """Every picture that ``inputs`` (files, folders, glob patterns) name, each once, in order.
 
-    Folders are searched recursively, sorted by name, for files with one of ``suffixes`` (lower
-    case, with the dot), but not below ``output``; patterns likewise. A file that is named outright
+    Folders are searched, with all below them if ``recursive``, sorted by name, for files with one
+    of ``suffixes`` (lower case, with the dot), but not below ``output``; patterns likewise. A file that is named outright
     is taken whatever its suffix. Raises UsageError for an input folder that is the output folder.
     """
     sources: dict[str, Source] = {}
     problems: dict[str, str] = {}
     for text in inputs:
         for source in _sources(text, suffixes, os.path.realpath(output), problems):
-            sources.setdefault(os.path.realpath(source.path), source)
+            if recursive or len(source.relative.parts) == 1:
+                sources.setdefault(os.path.realpath(source.path), source)
     return Found(list(sources.values()), problems)
 
 
@@ -104,15 +107,15 @@ def _is_below(path: Path, folder: str) -> bool:
 class Naming:
     """How outputs are called.
 
-    ``folder``: where they go, the tree of the inputs mirrored below it. ``pattern``: the name
-    without suffix, with {stem} and {scale}. ``suffix``: such as ".png"; None keeps the input's.
-    Raises UsageError for a pattern that is no file name or gives two scales one name.
+    ``folder``: where they go, the tree of the inputs mirrored below it. ``scales``: what {scale}
+    becomes for each output of a picture: "2", "2.5", "w1920". ``pattern``: the name without
+    suffix, with {stem} and {scale}. Raises UsageError for a pattern that is no file name or gives
+    two outputs one name.
     """
 
     folder: Path
-    scales: tuple[int, ...]
+    scales: tuple[str, ...]
     pattern: str = "{stem}_x{scale}"
-    suffix: str | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -124,10 +127,9 @@ class Naming:
         if len(set(names)) < len(names):
             raise UsageError(f"--name {self.pattern!r} needs {{scale}}: several scales are made")
 
-    def outputs(self, source: Source, stem: str) -> dict[int, Path]:
+    def outputs(self, source: Source, stem: str, suffix: str) -> dict[str, Path]:
         """The output of ``source`` at each scale, were its stem ``stem``."""
         parent = self.folder / source.relative.parent
-        suffix = self.suffix or source.relative.suffix
         return {
             scale: parent / (self.pattern.format(stem=stem, scale=scale) + suffix)
             for scale in self.scales
@@ -138,30 +140,31 @@ class Naming:
 class Named:
     """The outputs of every picture at each scale, and the pictures that can have none."""
 
-    outputs: dict[Source, dict[int, Path]]
+    outputs: dict[Source, dict[str, Path]]
     clashes: dict[Source, str]
 
 
-def name_outputs(sources: Iterable[Source], naming: Naming) -> Named:
+def name_outputs(suffixes: Mapping[Source, str], naming: Naming) -> Named:
     """Name the outputs of every picture so that no two are the same file, and none is an input.
 
-    Pictures that would share an output (a.jpg and a.png, both made PNG) get their own suffix into
+    ``suffixes``: the pictures and what the names of their outputs end with. Pictures that would share an output (a.jpg and a.png, both made PNG) get their own suffix into
     the name: a_jpg_x2.png. Where that does not tell them apart, the first keeps the name and the
     others are ``clashes``, with the reason.
     """
-    plain = {source: naming.outputs(source, source.relative.stem) for source in sources}
-    uses = Counter(_key(path) for outputs in plain.values() for path in outputs.values())
+    fold = _folds_case(naming.folder)
+    plain = {s: naming.outputs(s, s.relative.stem, suffix) for s, suffix in suffixes.items()}
+    uses = Counter(_key(path, fold) for outputs in plain.values() for path in outputs.values())
     named = {
         source: outputs
-        if all(uses[_key(path)] == 1 for path in outputs.values())
-        else naming.outputs(source, f"{source.relative.stem}_{source.relative.suffix[1:]}")
+        if all(uses[_key(path, fold)] == 1 for path in outputs.values())
+        else naming.outputs(source, _told_apart(source), suffixes[source])
         for source, outputs in plain.items()
     }
-    inputs = {_key(source.path): source for source in named}
+    inputs = {_key(source.path, fold): source for source in named}
     owners: dict[str, Source] = {}
     clashes: dict[Source, str] = {}
     for source, outputs in named.items():
-        keys = {_key(path): path for path in outputs.values()}
+        keys = {_key(path, fold): path for path in outputs.values()}
         for key, path in keys.items():
             if key in inputs:
                 clashes[source] = f"its result {path} would overwrite the input {inputs[key].path}"
@@ -172,9 +175,26 @@ def name_outputs(sources: Iterable[Source], naming: Naming) -> Named:
     return Named({s: o for s, o in named.items() if s not in clashes}, clashes)
 
 
-def _key(path: Path) -> str:
-    """Equal for paths that a case-insensitive file system takes for the same file."""
-    return os.path.realpath(path).casefold()
+def _told_apart(source: Source) -> str:
+    """A stem with the input's own suffix in it: "a_jpg"."""
+    return f"{source.relative.stem}_{source.relative.suffix[1:]}"
+
+
+def _key(path: Path, fold: bool) -> str:
+    """Equal for paths that are the same file; ``fold``: in whatever case they are written."""
+    real = os.path.realpath(path)
+    return real.casefold() if fold else real
+
+
+def _folds_case(folder: Path) -> bool:
+    """Whether the file system below ``folder``, or above it if it is not there yet, takes names
+    that differ in case for one."""
+    real = Path(os.path.realpath(folder))
+    there = next(each for each in (real, *real.parents) if os.path.exists(each))
+    other = Path(str(there).swapcase())
+    if there == other:
+        return True  # a name without letters does not tell: better safe
+    return os.path.exists(other) and there.samefile(other)
 
 
 @contextmanager

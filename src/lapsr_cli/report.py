@@ -2,22 +2,68 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-__all__ = ["Outcome", "Report"]
+__all__ = ["Outcome", "Output", "Report"]
+
+Status = Literal["done", "skipped", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """A file that was written: its scale as asked for ("2", "w1920"), its pixels and bytes."""
+
+    path: Path
+    scale: str
+    width: int
+    height: int
+    frames: int
+    bytes: int
+
+    @property
+    def megapixels(self) -> float:
+        """Of all frames."""
+        return self.width * self.height * self.frames / 1e6
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of one picture: its outputs with their megapixels, or why there are none."""
+    """What became of one picture: its outputs and how they were made, or why there are none.
+
+    ``message``: why it was skipped or failed, the file named. ``warnings``: what was decided for
+    the user. ``windows``: how many the network saw. ``seconds``: from the reading's begin to the
+    last byte written, waiting included.
+    """
 
     source: Path
-    status: Literal["done", "skipped", "failed"]
-    outputs: tuple[Path, ...] = ()
-    megapixels: float = 0.0
+    status: Status
+    outputs: tuple[Output, ...] = ()
     message: str = ""
+    warnings: tuple[str, ...] = ()
+    model: str = ""
+    device: str = ""
+    precision: str = ""
+    windows: int = 0
+    seconds: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """As docs/report.md has it. Bytes of a name that are not UTF-8 are escaped as \\xNN."""
+        values = asdict(self)
+        values["source"] = _text(self.source)
+        for output in values["outputs"]:
+            output["path"] = _text(output["path"])
+        values["warnings"] = list(self.warnings)
+        values["outputs"] = list(values["outputs"])
+        values["seconds"] = round(self.seconds, 3)
+        return values
+
+
+def _text(path: Path) -> str:
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 @dataclass
@@ -30,7 +76,7 @@ class Report:
         """Take one more outcome in."""
         self.outcomes.append(outcome)
 
-    def count(self, status: Literal["done", "skipped", "failed"]) -> int:
+    def count(self, status: Status) -> int:
         """How many pictures ended so."""
         return sum(outcome.status == status for outcome in self.outcomes)
 
@@ -39,15 +85,35 @@ class Report:
         """0 if every picture was done or skipped, 1 if any failed."""
         return 1 if self.count("failed") else 0
 
+    @property
+    def megapixels(self) -> float:
+        """Of everything that was written."""
+        return sum(output.megapixels for each in self.outcomes for output in each.outputs)
+
     def summary(self, seconds: float) -> str:
         """One line: "40 done (120 files), 2 skipped, 1 failed, 31.5 MP in 20.1 s, 1.6 MP/s"."""
         files = sum(len(outcome.outputs) for outcome in self.outcomes)
-        megapixels = sum(outcome.megapixels for outcome in self.outcomes)
         parts = [f"{self.count('done')} done ({files} files)"]
         parts += [
             f"{count} {status}" for status in ("skipped", "failed") if (count := self.count(status))
         ]
-        if megapixels:
-            rate = megapixels / seconds
-            parts.append(f"{megapixels:.1f} MP in {seconds:.1f} s, {rate:.2f} MP/s")
+        if warnings := sum(len(outcome.warnings) for outcome in self.outcomes):
+            parts.append(f"{warnings} warnings")
+        if self.megapixels:
+            rate = self.megapixels / seconds
+            parts.append(f"{self.megapixels:.1f} MP in {seconds:.1f} s, {rate:.2f} MP/s")
         return ", ".join(parts)
+
+    def to_json(self, about: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+        """The whole run, as docs/report.md has it; ``about``: how it was called and on what."""
+        return {
+            "format": 1,
+            **about,
+            "seconds": round(seconds, 3),
+            "megapixels": round(self.megapixels, 3),
+            "done": self.count("done"),
+            "skipped": self.count("skipped"),
+            "failed": self.count("failed"),
+            "exit_code": self.exit_code,
+            "pictures": [outcome.to_json() for outcome in self.outcomes],
+        }

@@ -1,20 +1,32 @@
-"""The reference model prepared for one device: bytes in, one pass, bytes out."""
+"""The reference model prepared for one device: samples in, one pass, samples out."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
+from dataclasses import replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lapsr_cli.color import rgb_to_ycbcr, ycbcr_to_rgb
 from lapsr_cli.device import Device, is_out_of_memory
-from lapsr_cli.errors import DeviceError
 from lapsr_cli.model import LaplacianPyramid
 from lapsr_cli.resize import resize
 
-__all__ = ["Runtime"]
+__all__ = ["NotFinite", "OutOfMemory", "Runtime"]
+
+_LEAST_ALPHA = 0.5 / 65535
+"""Below it a pixel is transparent in 16 bits too, and has no colour to divide out."""
+
+
+class OutOfMemory(Exception):
+    """The device has not the memory for this pass; a smaller one may succeed."""
+
+
+class NotFinite(Exception):
+    """Half precision overflowed in this pass; fp32 does not."""
 
 
 class Runtime:
@@ -22,11 +34,14 @@ class Runtime:
 
     Features are computed channels-last in the device's precision; the image branch, the colour
     conversion and the chroma stay in fp32, so half precision costs a fraction of an 8-bit level.
+    ``tta``: the luma is the mean over the eight flips and turns of a window.
     """
 
-    def __init__(self, model: LaplacianPyramid, device: Device) -> None:
+    def __init__(self, model: LaplacianPyramid, device: Device, *, tta: bool = False) -> None:
         self.config = model.config
         self.device = device
+        self.tta = tta
+        self._reference = model
         self.model = copy.deepcopy(model).to(device.torch_device)
         self.model.conv_in.to(device.dtype)
         for number in range(1, len(self.config.scales) + 1):
@@ -34,6 +49,10 @@ class Runtime:
             for part in (level.convs, level.up, level.conv_res):
                 part.to(device.dtype)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def in_fp32(self) -> Runtime:
+        """The same network on the same device in fp32."""
+        return Runtime(self._reference, replace(self.device, dtype=torch.float32), tta=self.tta)
 
     def bytes_per_pixel(self, scale: int) -> int:
         """Device memory that one input pixel needs at the peak of a pass to ``scale``.
@@ -46,10 +65,11 @@ class Runtime:
         return round(maps * self.config.channels * self.device.dtype.itemsize)
 
     def __call__(self, windows: Tensor, scales: Iterable[int]) -> dict[int, Tensor]:
-        """uint8 (B, C, H, W) on the CPU -> {scale: uint8 (B, C, scale H, scale W)} on the CPU.
+        """(B, C, H, W) on the CPU -> {scale: (B, C, scale H, scale W)} on the CPU.
 
-        C is 3, RGB, or 1, grey, which goes in as it is. One pass of the network, whatever the
-        scales. Raises DeviceError if the device has not the memory.
+        Samples are uint8 or uint16, and stay so. C is 1, grey, which goes in as it is, or 3, RGB;
+        2 and 4 have straight alpha behind. One pass of the network, whatever the scales. Raises
+        OutOfMemory if the device has not the memory, NotFinite if half precision overflowed.
         """
         try:
             with torch.inference_mode():
@@ -57,35 +77,87 @@ class Runtime:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            batch, _, height, width = windows.shape
-            raise DeviceError(
-                f"-t/--tile, --batch-size: {batch} windows of {width} x {height} pixels are more"
-                f" than the memory of {self.device.torch_device} holds; give less"
-            ) from error
+            raise OutOfMemory(str(error)) from error
 
     def enlarge_luma(self, luma: Tensor, scale: int) -> Tensor:
         """Luma (H, W) in [0, 1] -> (scale H, scale W), fp32 on the CPU, not clamped, not rounded:
         what the papers' protocol scores."""
         with torch.inference_mode():
             there = luma.to(self.device.torch_device, torch.float32)[None, None]  # (1, 1, H, W)
-            pictures: dict[int, Tensor] = self.model(there, scale)
-            return pictures[scale][0, 0].cpu()
+            return self._pictures(there, scale)[scale][0, 0].cpu()
 
     def _enlarge(self, windows: Tensor, wanted: list[int]) -> dict[int, Tensor]:
-        bytes_there = windows.to(self.device.torch_device, non_blocking=True)
-        pixels = bytes_there.float() / 255  # (B, C, H, W)
-        if pixels.shape[1] == 1:
-            pictures = self.model(pixels, wanted[-1])
-            return {scale: _to_bytes(pictures[scale]) for scale in wanted}
-        ycbcr = rgb_to_ycbcr(pixels)  # (B, 3, H, W)
-        pictures = self.model(ycbcr[:, :1].contiguous(), wanted[-1])
+        full = torch.iinfo(windows.dtype).max
+        there = windows.to(self.device.torch_device, non_blocking=True)
+        samples = there.to(torch.float32) / full  # (B, C, H, W)
+        if samples.shape[1] in (1, 3):
+            enlarged = self._enlarge_colour(samples, wanted)
+        else:
+            enlarged = self._enlarge_with_alpha(samples, wanted)
+        return {
+            scale: (picture.clamp(0, 1) * full).round().to(windows.dtype).cpu()
+            for scale, picture in enlarged.items()
+        }
+
+    def _enlarge_colour(self, colour: Tensor, wanted: list[int]) -> dict[int, Tensor]:
+        """Grey or RGB in [0, 1], (B, 1 or 3, H, W) -> {scale: (B, 1 or 3, scale H, scale W)}."""
+        if colour.shape[1] == 1:
+            return self._some(colour, wanted)
+        ycbcr = rgb_to_ycbcr(colour)  # (B, 3, H, W)
+        pictures = self._some(ycbcr[:, :1].contiguous(), wanted)
         results: dict[int, Tensor] = {}
         for scale in wanted:
             chroma = resize(ycbcr[:, 1:], float(scale))  # (B, 2, scale H, scale W)
             enlarged = torch.cat([pictures[scale], chroma], dim=1)  # (B, 3, scale H, scale W)
-            results[scale] = _to_bytes(ycbcr_to_rgb(enlarged))
+            results[scale] = ycbcr_to_rgb(enlarged)
         return results
 
+    def _enlarge_with_alpha(self, samples: Tensor, wanted: list[int]) -> dict[int, Tensor]:
+        """Colours premultiplied, so that what nobody sees does not bleed into what they see."""
+        colour, alpha = samples[:, :-1], samples[:, -1:]
+        if bool((alpha == 1).all()):
+            opaque = self._enlarge_colour(colour, wanted)
+            return {s: torch.cat([c, torch.ones_like(c[:, :1])], dim=1) for s, c in opaque.items()}
+        premultiplied = self._enlarge_colour(colour * alpha, wanted)
+        alphas = self._some(alpha.contiguous(), wanted)
+        results: dict[int, Tensor] = {}
+        for scale in wanted:
+            enlarged = _within_neighbours(alphas[scale], alpha, scale)  # (B, 1, scale H, scale W)
+            straight = premultiplied[scale] / enlarged.clamp(min=_LEAST_ALPHA)
+            results[scale] = torch.cat([straight, enlarged], dim=1)
+        return results
 
-def _to_bytes(picture: Tensor) -> Tensor:
-    return (picture.clamp(0, 1) * 255).round().to(torch.uint8).cpu()
+    def _some(self, luma: Tensor, wanted: list[int]) -> dict[int, Tensor]:
+        pictures = self._pictures(luma, wanted[-1])
+        return {scale: pictures[scale] for scale in wanted}
+
+    def _pictures(self, luma: Tensor, scale: int) -> dict[int, Tensor]:
+        """Every picture up to ``scale`` of luma (B, 1, H, W). Raises NotFinite."""
+        pictures: dict[int, Tensor] = (
+            self._mean_of_eight(luma, scale) if self.tta else self.model(luma, scale)
+        )
+        # The features of a level reach every later picture, so the last one tells of all.
+        if self.device.dtype == torch.float16 and not bool(pictures[scale].isfinite().all()):
+            raise NotFinite
+        return pictures
+
+    def _mean_of_eight(self, luma: Tensor, scale: int) -> dict[int, Tensor]:
+        total: dict[int, Tensor] = {}
+        for turns in range(4):
+            for mirror in (False, True):
+                turned = torch.rot90(luma.flip(-1) if mirror else luma, turns, (-2, -1))
+                for size, picture in self.model(turned.contiguous(), scale).items():
+                    back = torch.rot90(picture, -turns, (-2, -1))
+                    back = back.flip(-1) if mirror else back
+                    total[size] = total[size] + back if size in total else back
+        return {size: picture / 8 for size, picture in total.items()}
+
+
+def _within_neighbours(enlarged: Tensor, alpha: Tensor, scale: int) -> Tensor:
+    """Enlarged alpha, kept within what the 3x3 pixels around its place held: what was opaque or
+    transparent all around stays so exactly, and no edge overshoots."""
+    padded = F.pad(alpha, (1, 1, 1, 1), mode="replicate")
+    highest = F.max_pool2d(padded, 3, stride=1)  # (B, 1, H, W)
+    lowest = -F.max_pool2d(-padded, 3, stride=1)
+    low, high = (F.interpolate(bound, scale_factor=scale) for bound in (lowest, highest))
+    return enlarged.clamp(low, high)

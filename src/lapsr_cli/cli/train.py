@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from lapsr_cli.cli.interrupts import stop_signal
+from lapsr_cli.cli.values import bytes_of
 from lapsr_cli.errors import INTERRUPTED, UsageError
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 _NETWORK = ("depth", "recursions", "skip", "shared", "global_residual", "pyramid")
 """Flags that are fields of PyramidConfig; every other one of ``flags`` is a field of Recipe."""
 
-_SIZES = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}
 
 
 def _of_preset(*names: str, help: str, **options: Any) -> Callable[[Any], Any]:  # noqa: A002
@@ -136,7 +134,7 @@ def train(
     given = {name: value for name, value in flags.items() if value is not None}
     limit = None if time_limit is None else _seconds("--time-limit", time_limit)
     saving = _seconds("--save-every", save_every)
-    budget = None if memory is None else _bytes(memory)
+    budget = None if memory is None else bytes_of("--memory", memory)
     if "scales" in given:
         given["scales"] = _scales(given["scales"])
 
@@ -161,7 +159,7 @@ def train(
         log_every=log_every, validate_every=validate_every, save_every=saving, time_limit=limit
     )
     settled = settle(folder, wishes, chosen)
-    with joined(chosen.torch_device) as ranks, _stop_signal() as stop:
+    with joined(chosen.torch_device) as ranks, stop_signal() as stop:
         _introduce(settled, str(chosen), ranks, verbose=verbose)
         trainer = begin(
             settled,
@@ -240,24 +238,6 @@ def _close(end: Stopped, trainer: Trainer, ranks: Ranks) -> int:
     return INTERRUPTED if end.why == "interrupted" else 0
 
 
-@contextmanager
-def _stop_signal() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C or SIGTERM came; a second one acts at once."""
-    arrived: list[int] = []
-
-    def note(number: int, _frame: object) -> None:
-        if arrived:
-            raise KeyboardInterrupt
-        arrived.append(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(arrived)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _scales(text: str) -> tuple[int, ...]:
     try:
         scales = {int(part) for part in text.split(",")}
@@ -275,10 +255,3 @@ def _seconds(flag: str, text: str) -> float:
         raise UsageError(f"{flag} {text}: must be a time such as 9m, 1h30m or 45s")
     hours, minutes, seconds = (int(part or 0) for part in match.groups())
     return 3600 * hours + 60 * minutes + seconds
-
-
-def _bytes(text: str) -> int:
-    match = re.fullmatch(r"(\d+)([kmg]?)b?", text.strip().lower())
-    if match is None:
-        raise UsageError(f"--memory {text}: must be a size such as 500M or 4G")
-    return int(match[1]) * _SIZES[match[2]]

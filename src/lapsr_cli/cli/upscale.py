@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import json
+import os
+import sys
 import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from lapsr_cli.cli.interrupts import stop_signal
+from lapsr_cli.cli.values import bytes_of
 from lapsr_cli.errors import INTERRUPTED, LapsrError, UsageError
 
 if TYPE_CHECKING:
-    from lapsr_cli.batch import IfExists, Plan, Selection
+    from lapsr_cli.batch.pipeline import Limits
+    from lapsr_cli.batch.planning import IfExists, Plan, Selection
     from lapsr_cli.device import Precision
+    from lapsr_cli.passes import Windows
+    from lapsr_cli.report import Outcome, Report
+    from lapsr_cli.sizes import Target
     from lapsr_cli.upscaler import Upscaler
 
 
@@ -31,11 +43,14 @@ if TYPE_CHECKING:
     "-s",
     "--scale",
     "scales",
-    default="2",
-    show_default=True,
     metavar="LIST",
-    help="Scales, as in 2,4,8: all of them from one pass.",
+    help="Scales, as in 2,4,8: all of them from one pass. 3 or 2.5 are shrunk from the next one."
+    "  [default: 2]",
 )
+@click.option("--width", type=int, metavar="PIXELS", help="Instead of a scale: at most this wide.")
+@click.option("--height", type=int, metavar="PIXELS", help="At most this high; --width as well.")
+@click.option("--long-edge", type=int, metavar="PIXELS", help="Of the longer side.")
+@click.option("--cascade", is_flag=True, help="Enlarge more than 8 times, by a second pass.")
 @click.option("-m", "--model", metavar="NAME|FILE", help="See `lapsr weights list`.")
 @click.option(
     "-f",
@@ -44,15 +59,21 @@ if TYPE_CHECKING:
     default="auto",
     show_default=True,
     metavar="FORMAT",
-    help="auto (as the input), jpg, png, webp or tiff.",
+    help="auto (as the input), jpg, png, webp, tiff, avif, gif or bmp.",
 )
-@click.option("--quality", default=95, show_default=True, help="Of JPEG and WebP, 1 to 100.")
+@click.option("--quality", default=95, show_default=True, help="Of JPEG, WebP and AVIF, 1 to 100.")
+@click.option("--compress", default=6, show_default=True, help="Of PNG, 0 to 9.")
+@click.option("--lossless", is_flag=True, help="WebP and AVIF without loss.")
+@click.option(
+    "--background",
+    metavar="COLOUR",
+    help="As in white or #ff8800: what shows through where the format has no transparency.",
+)
+@click.option("--strip-metadata", is_flag=True, help="Keep nothing but the ICC profile.")
 @click.option(
     "--name",
-    default="{stem}_x{scale}",
-    show_default=True,
     metavar="PATTERN",
-    help="Names of the results, without suffix.",
+    help="Names of the results, without suffix.  [default: {stem}_x{scale}]",
 )
 @click.option(
     "--if-exists",
@@ -61,7 +82,14 @@ if TYPE_CHECKING:
     show_default=True,
     help="What to do about a result that is there already.",
 )
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
+@click.option("-r", "--recursive/--no-recursive", default=True, help="Folders within folders.")
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    metavar="LIST",
+    help="auto, cpu, cuda, cuda:N or mps; several as in cuda:0,cuda:1.",
+)
 @click.option(
     "--precision",
     type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
@@ -69,6 +97,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Of the network's features; auto is fp32.",
 )
+@click.option("-x", "--tta", is_flag=True, help="Mean over 8 flips and turns: 8 times the work.")
 @click.option(
     "-t",
     "--tile",
@@ -84,113 +113,349 @@ if TYPE_CHECKING:
     metavar="auto|N",
     help="Windows in one pass, of several pictures if they fit.",
 )
+@click.option("--memory", metavar="SIZE", help="What a run may take, as in 4G.")
+@click.option(
+    "--max-pixels", type=int, metavar="N", help="Refuse larger inputs.  [default: 512 million]"
+)
+@click.option("--fail-fast", is_flag=True, help="End at the first picture that fails.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option(
+    "--report",
+    "report_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write what became of every picture, as JSON (docs/report.md).",
+)
+@click.option("--json", "as_json", is_flag=True, help="A line of JSON for each picture on stdout.")
 @click.option("--offline", is_flag=True, help="Never use the network.")
 @click.option("-v", "--verbose", is_flag=True, help="Show what Pillow warns of, too.")
-def upscale(
-    inputs: tuple[str, ...],
-    more_inputs: tuple[str, ...],
-    output: Path,
-    scales: str,
-    model: str | None,
-    form: str,
-    quality: int,
-    name: str,
-    if_exists: IfExists,
-    device: str,
-    precision: Precision,
-    tile: str,
-    batch_size: str,
-    offline: bool,
-    verbose: bool,
-) -> int:
+def upscale(**flags: Any) -> int:
     """Enlarge every picture among INPUT (files, folders, glob patterns) and write it below DIR.
 
-    A picture that cannot be read or written is named and left out; all others are done.
+    A picture that cannot be read or written is named and left out; all others are done. Ctrl-C
+    finishes the pictures that are begun; a second one stops at once.
     """
-    wanted = _scales(scales)
-    windows_tile = None if tile == "none" else _number("-t/--tile", tile, "auto, none or")
-    windows_batch = _number("--batch-size", batch_size, "auto or")
+    return _upscale(Wish(**flags))
 
-    from lapsr_cli.batch import Selection, plan, prepare_folder
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """The flags as they were given."""
+
+    inputs: tuple[str, ...]
+    more_inputs: tuple[str, ...]
+    output: Path
+    scales: str | None
+    width: int | None
+    height: int | None
+    long_edge: int | None
+    cascade: bool
+    model: str | None
+    form: str
+    quality: int
+    compress: int
+    lossless: bool
+    background: str | None
+    strip_metadata: bool
+    name: str | None
+    if_exists: IfExists
+    recursive: bool
+    device: str
+    precision: Precision
+    tta: bool
+    tile: str
+    batch_size: str
+    memory: str | None
+    max_pixels: int | None
+    fail_fast: bool
+    dry_run: bool
+    report_file: Path | None
+    as_json: bool
+    offline: bool
+    verbose: bool
+
+    def selection(self) -> Selection:
+        """Which pictures, which sizes, where to."""
+        from lapsr_cli.batch.planning import Selection
+        from lapsr_cli.image_io import Encoding
+
+        return Selection(
+            inputs=self.inputs + self.more_inputs,
+            output=self.output,
+            targets=self.targets(),
+            form=self.form.lower().lstrip("."),
+            encoding=Encoding(
+                quality=self.quality,
+                compress=self.compress,
+                lossless=self.lossless,
+                background=_colour(self.background),
+                strip_metadata=self.strip_metadata,
+            ),
+            name=self.name,
+            recursive=self.recursive,
+            if_exists=self.if_exists,
+        )
+
+    def targets(self) -> tuple[Target, ...]:
+        """Scales in ascending order, each once, then the size in pixels."""
+        from lapsr_cli.sizes import Target
+
+        boxes = []
+        if self.long_edge is not None and (self.width is not None or self.height is not None):
+            raise UsageError("--long-edge: not together with --width or --height")
+        if self.long_edge is not None:
+            boxes = [Target(long_edge=self.long_edge)]
+        elif self.width is not None or self.height is not None:
+            boxes = [Target(width=self.width, height=self.height)]
+        scales = self.scales if self.scales is not None else "" if boxes else "2"
+        parts = [part.strip() for part in scales.split(",") if part.strip()]
+        by_label = {target.label: target for target in (Target(scale=part) for part in parts)}
+        return (*sorted(by_label.values(), key=lambda target: float(target.label)), *boxes)
+
+    def windows(self) -> Windows:
+        """How pictures are cut and stacked."""
+        from lapsr_cli.passes import Windows
+
+        tile = None if self.tile == "none" else _number("-t/--tile", self.tile, "auto, none or")
+        return Windows(tile=tile, batch=_number("--batch-size", self.batch_size, "auto or"))
+
+    def limits(self) -> Limits:
+        """Memory for pictures, and what is refused; windows on the CPU get 0.6 of --memory."""
+        from lapsr_cli.batch.pipeline import Limits
+
+        memory = self._memory
+        share = None if memory is None else int(memory * (0.4 if self.on_cpu else 1))
+        values = {} if self.max_pixels is None else {"max_pixels": self.max_pixels}
+        return Limits(memory=share, cascade=self.cascade, **values)
+
+    @property
+    def _memory(self) -> int | None:
+        return None if self.memory is None else bytes_of("--memory", self.memory)
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the pictures and the network share one memory."""
+        from lapsr_cli.device import choose
+
+        return choose(self.device.split(",")[0]).torch_device.type == "cpu"
+
+    def upscalers(self) -> list[Upscaler]:
+        """One for each device."""
+        from lapsr_cli.upscaler import Upscaler
+
+        memory = self._memory
+        return [
+            Upscaler.from_weights(
+                self.model,
+                device=device.strip(),
+                precision=self.precision,
+                windows=self.windows(),
+                offline=self.offline,
+                tta=self.tta,
+                memory=int(memory * 0.6) if memory is not None and self.on_cpu else None,
+            )
+            for device in self.device.split(",")
+        ]
+
+
+def _upscale(wish: Wish) -> int:
+    from lapsr_cli.batch.planning import plan, prepare_folder
     from lapsr_cli.cli.terminal import say, show_log
     from lapsr_cli.device import keep_freed_memory
-    from lapsr_cli.upscaler import Upscaler, Windows
 
     keep_freed_memory()
-    show_log(verbose=verbose)
-    selection = Selection(
-        inputs=inputs + more_inputs,
-        output=output,
-        scales=wanted,
-        form=form,
-        quality=quality,
-        name=name,
-        if_exists=if_exists,
-    )
+    show_log(verbose=wish.verbose)
+    selection = wish.selection()
+    wish.windows()  # for its errors, before the work
+    limits = wish.limits()
     todo = plan(selection)
-    upscaler = Upscaler.from_weights(
-        model,
-        device=device,
-        precision=precision,
-        windows=Windows(tile=windows_tile, batch=windows_batch),
-        offline=offline,
+    upscalers = wish.upscalers()
+    if wish.dry_run:
+        return _forecast(todo, upscalers[0], selection, limits)
+    prepare_folder(wish.output)
+    if wish.report_file is not None:
+        prepare_folder(wish.report_file.parent)
+    for line in _introduction(wish, upscalers):
+        say(line)
+    with stop_signal() as stop:
+        return _Session(wish, selection, limits, upscalers, stop).run(todo)
+
+
+def _introduction(wish: Wish, upscalers: Sequence[Upscaler]) -> Iterator[str]:
+    from lapsr_cli.weights.manifest import manifest
+
+    for name, runtime in upscalers[0].passes.runtimes.items():
+        entry = manifest().entries.get(name)
+        title = entry.title if entry else runtime.config.title
+        several = len(upscalers[0].passes.runtimes) > 1
+        use = "" if not several else _use(name, upscalers[0])
+        yield f"model: {name}, {title}{use}"
+    for upscaler in upscalers:
+        yield f"device: {upscaler.device}"
+
+
+def _use(name: str, upscaler: Upscaler) -> str:
+    lossy = name == upscaler.lossy_name
+    return " (for pictures compressed with loss)" if lossy else " (for all others)"
+
+
+class _Session:
+    """One run: its report grows, and is written however the run ends."""
+
+    def __init__(
+        self,
+        wish: Wish,
+        selection: Selection,
+        limits: Limits,
+        upscalers: list[Upscaler],
+        stop: Callable[[], bool],
+    ) -> None:
+        from lapsr_cli.report import Report
+
+        self.wish = wish
+        self.selection = selection
+        self.limits = limits
+        self.upscalers = upscalers
+        self.stop = stop
+        self.report: Report = Report()
+        self.start = time.monotonic()
+        self.failed_fast = False
+
+    def run(self, todo: Plan) -> int:
+        from lapsr_cli.cli.terminal import say
+
+        with self._written():
+            try:
+                self._run(todo)
+            except LapsrError:
+                say(f"stopped: {self._summary(todo)}")
+                raise
+            except KeyboardInterrupt:
+                say(f"interrupted: {self._summary(todo)}")
+                self._write()
+                sys.stdout.flush()
+                # A pass of the network cannot be broken off; the interpreter would wait for it.
+                os._exit(INTERRUPTED)
+            if self.stop():
+                say(f"interrupted: {self._summary(todo)}")
+                return INTERRUPTED
+            if self.failed_fast:
+                say(f"stopped at the first failure: {self._summary(todo)}")
+                return self.report.exit_code
+            say(self._summary(todo))
+            return self.report.exit_code
+
+    def _run(self, todo: Plan) -> None:
+        from lapsr_cli.batch import pipeline
+        from lapsr_cli.cli.terminal import PictureBar
+
+        for outcome in todo.settled:
+            self._settle(outcome)
+        with PictureBar(len(todo.works)) as bar:
+            for outcome in pipeline.run(
+                todo.works,
+                self.upscalers,
+                self.selection,
+                limits=self.limits,
+                advance=bar.advance,
+                stop=lambda: self.stop() or self.failed_fast,
+            ):
+                bar.settle(outcome)
+                self._settle(outcome)
+
+    def _settle(self, outcome: Outcome) -> None:
+        from lapsr_cli.cli.terminal import say
+
+        self.report.add(outcome)
+        for warning in outcome.warnings:
+            say(f"warning: {outcome.source}: {warning}")
+        if outcome.status == "failed":
+            say(f"failed: {outcome.message}")
+            self.failed_fast = self.wish.fail_fast
+        if self.wish.as_json:
+            click.echo(json.dumps(outcome.to_json()))
+
+    def _summary(self, todo: Plan) -> str:
+        left = len(todo.works) + len(todo.settled) - len(self.report.outcomes)
+        rest = f", {left} not begun" if left else ""
+        return self.report.summary(time.monotonic() - self.start) + rest
+
+    @contextmanager
+    def _written(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            self._write()
+
+    def _write(self) -> None:
+        from lapsr_cli import __version__
+        from lapsr_cli.files import whole_file
+
+        if self.wish.report_file is None:
+            return
+        about = {
+            "lapsr": __version__,
+            "models": list(self.upscalers[0].passes.runtimes),
+            "devices": [str(upscaler.device) for upscaler in self.upscalers],
+            "scales": [target.label for target in self.selection.targets],
+            "interrupted": bool(self.stop()),
+        }
+        content = self.report.to_json(about, time.monotonic() - self.start)
+        with whole_file(self.wish.report_file) as file:
+            file.write(json.dumps(content, indent=1).encode())
+
+
+def _forecast(todo: Plan, upscaler: Upscaler, selection: Selection, limits: Limits) -> int:
+    """Say what would be written, how large, how long it would take."""
+    import shutil
+
+    from lapsr_cli.batch.estimate import forecasts, seconds_per_pixel
+    from lapsr_cli.cli.terminal import say
+
+    found = list(forecasts(todo.works, upscaler.config.scales, cascade=limits.cascade))
+    problems = [outcome.message for outcome in todo.settled if outcome.status == "failed"]
+    problems += [each.problem for each in found if each.problem]
+    for each in found:
+        for target, size in each.sizes.items():
+            path = each.work.outputs[target]
+            click.echo(f"{_printable(path)}  {size.width} x {size.height}")
+    for problem in problems:
+        say(f"would fail: {problem}")
+    speed = {e: seconds_per_pixel(upscaler, e) for e in {f.enlargement for f in found} if e in
+             upscaler.config.scales}
+    seconds = sum(f.input_pixels * speed.get(f.enlargement, 0.0) for f in found)
+    size = sum(each.bytes for each in found)
+    files = sum(len(each.sizes) for each in found)
+    skipped = sum(outcome.status == "skipped" for outcome in todo.settled)
+    there = next(p for p in (selection.output, *selection.output.absolute().parents) if p.exists())
+    free = shutil.disk_usage(there).free
+    say(
+        f"{files} files from {len(found)} pictures, {skipped} skipped, {len(problems)} would fail;"
+        f" about {size / 1e6:.0f} MB ({free / 1e9:.1f} GB free), {seconds:.0f} s of the network"
     )
-    upscaler.check_scales(wanted)
-    prepare_folder(output)
-    say(f"model: {_model_line(model, upscaler)}")
-    say(f"device: {upscaler.runtime.device}")
-    return _run(todo, upscaler, selection)
+    return 1 if problems else 0
 
 
-def _scales(text: str) -> tuple[int, ...]:
-    """ "2,4,8" -> (2, 4, 8), each once, ascending."""
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    try:
-        return tuple(sorted({int(part) for part in parts}))
-    except ValueError as error:
-        raise UsageError(f"-s/--scale {text}: must be a list of 2, 4 and 8") from error
+def _printable(path: Path) -> str:
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _number(flag: str, text: str, others: str) -> int:
     """A number from 1, or 0 for "auto"."""
-    if text == "auto":
+    if text in ("auto", "0"):
         return 0
-    if not text.isdecimal() or int(text) < 1:
+    if not text.isdecimal():
         raise UsageError(f"{flag} {text}: must be {others} a number from 1")
     return int(text)
 
 
-def _model_line(model: str | None, upscaler: Upscaler) -> str:
-    from lapsr_cli.weights.manifest import manifest
+def _colour(text: str | None) -> tuple[int, int, int] | None:
+    from PIL import ImageColor
 
-    name = model or manifest().default
-    entry = manifest().entries.get(name)
-    return f"{name}, {entry.title if entry else upscaler.config.title}"
-
-
-def _run(todo: Plan, upscaler: Upscaler, selection: Selection) -> int:
-    from lapsr_cli import batch
-    from lapsr_cli.cli.terminal import PictureBar, say
-    from lapsr_cli.report import Report
-
-    report = Report()
-    start = time.monotonic()
-    for outcome in todo.settled:
-        report.add(outcome)
-        if outcome.status == "failed":
-            say(f"failed: {outcome.message}")
+    if text is None:
+        return None
     try:
-        with PictureBar(len(todo.works)) as bar:
-            for outcome in batch.run(todo.works, upscaler, selection, bar.advance):
-                report.add(outcome)
-                bar.settle(outcome)
-                if outcome.status == "failed":
-                    say(f"failed: {outcome.message}")
-    except KeyboardInterrupt:
-        say(f"interrupted: {report.summary(time.monotonic() - start)}")
-        return INTERRUPTED
-    except LapsrError:
-        say(f"stopped: {report.summary(time.monotonic() - start)}")
-        raise
-    say(report.summary(time.monotonic() - start))
-    return report.exit_code
+        red, green, blue = ImageColor.getrgb(text)[:3]
+    except ValueError as error:
+        raise UsageError(f"--background {text}: must be a colour, as in white or #ff8800") from error
+    return red, green, blue

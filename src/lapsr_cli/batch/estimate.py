@@ -1,0 +1,82 @@
+"""What a run would take, before it is begun: files, pixels, disk, time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lapsr_cli import image_io
+from lapsr_cli.batch.pipeline import check_factors
+from lapsr_cli.batch.planning import Work
+from lapsr_cli.errors import PictureError
+from lapsr_cli.image_io import SUFFIXES, Header, Picture
+from lapsr_cli.sizes import Size, Target, enlargement
+from lapsr_cli.upscaler import Upscaler
+
+__all__ = ["Forecast", "forecasts", "seconds_per_pixel"]
+
+_BYTES_PER_SAMPLE = {"JPEG": 0.2, "PNG": 0.6, "WEBP": 0.1, "TIFF": 0.7, "AVIF": 0.08, "GIF": 0.25}
+"""Of photographs at the default settings, roughly; what is not named is not compressed."""
+_TRIAL_SIDE = 96
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Of one picture: the size of each output, its bytes roughly, the enlargement the network has
+    to make; or, in ``problem``, why there will be nothing."""
+
+    work: Work
+    header: Header | None
+    sizes: dict[Target, Size]
+    bytes: int
+    enlargement: int
+    problem: str = ""
+
+    @property
+    def input_pixels(self) -> int:
+        """Of all frames."""
+        return 0 if self.header is None else (
+            self.header.height * self.header.width * self.header.frames
+        )
+
+
+def forecasts(
+    works: Sequence[Work], scales: Sequence[int], *, cascade: bool
+) -> Iterator[Forecast]:
+    """Look at the header of every picture; no pixel is read."""
+    for work in works:
+        try:
+            header = image_io.probe(work.source.path)
+            size = Size(header.height, header.width)
+            check_factors(work, size, scales, cascade=cascade)
+            for target, path in work.outputs.items():
+                result = target.size(size)
+                image_io.check_size(path, result.height, result.width)
+        except PictureError as error:
+            yield Forecast(work, None, {}, 0, 1, str(error))
+        else:
+            yield _forecast(work, header, size, scales)
+
+
+def _forecast(work: Work, header: Header, size: Size, scales: Sequence[int]) -> Forecast:
+    sizes = {target: target.size(size) for target in work.outputs}
+    samples = 0.0
+    for target, path in work.outputs.items():
+        each = sizes[target].height * sizes[target].width * header.frames * header.channels
+        per_sample = _BYTES_PER_SAMPLE.get(SUFFIXES[path.suffix.lower()], 1.0)
+        samples += each * per_sample * (header.depth // 8)
+    largest = max(enlargement(target.factor(size), scales) for target in work.outputs)
+    return Forecast(work, header, sizes, round(samples), largest)
+
+
+def seconds_per_pixel(upscaler: Upscaler, scale: int) -> float:
+    """Time of the network for an input pixel, from one small picture."""
+    picture = Picture(np.zeros((_TRIAL_SIDE, _TRIAL_SIDE, 3), np.uint8))
+    began = 0.0
+    for _ in range(2):  # the first pass pays for what later ones find ready
+        began = time.perf_counter()
+        upscaler(picture.pixels, (scale,))
+    return (time.perf_counter() - began) / _TRIAL_SIDE**2

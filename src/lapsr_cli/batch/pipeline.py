@@ -1,0 +1,390 @@
+"""Read, enlarge and write at the same time; one failure stops nothing.
+
+    feeder ──> decoders ──> a thread for each device ──> encoders ──> outcomes
+       └── a budget of bytes: taken before a picture is read, given back when it is written
+
+Pictures are read in order and come out as they are finished. A device that finds no picture read
+computes what it has instead of waiting for a full batch.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Event, Semaphore, Thread
+
+import torch
+
+from lapsr_cli import image_io
+from lapsr_cli.batch.budget import Budget
+from lapsr_cli.batch.planning import Selection, Work
+from lapsr_cli.device import free_memory
+from lapsr_cli.errors import DiskFull, PictureError, UnwritablePicture, UsageError
+from lapsr_cli.image_io import Header, Photo, Picture
+from lapsr_cli.passes import Advance, Result, Task
+from lapsr_cli.report import Outcome, Output
+from lapsr_cli.sizes import LARGEST_CASCADE, Size, Target, enlargement, shrunk
+from lapsr_cli.upscaler import Upscaler
+
+__all__ = ["Limits", "bytes_needed", "check_factors", "run"]
+
+_DECODERS = 2
+_AHEAD = 96
+"""Pictures that may be read but not begun: more than the largest batch."""
+_MEMORY_SHARE = 0.25
+"""Of the free memory for pictures; on the CPU windows take 0.4."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """``memory``: bytes of pictures that may be held at a time, None is a quarter of what is free;
+    one picture may always be held. ``max_pixels``: of an input, all frames together. ``cascade``:
+    enlarge more than the network does in one pass by a second one."""
+
+    memory: int | None = None
+    max_pixels: int = image_io.MAX_PIXELS
+    cascade: bool = False
+
+    def __post_init__(self) -> None:
+        if self.max_pixels < 1:
+            raise UsageError(f"--max-pixels {self.max_pixels}: must be at least 1")
+
+
+def run(
+    works: Iterable[Work],
+    upscalers: Sequence[Upscaler],
+    selection: Selection,
+    *,
+    limits: Limits | None = None,
+    advance: Advance = lambda share, output_pixels: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Outcome]:
+    """Enlarge every picture and give what became of each, as it becomes known.
+
+    ``upscalers``: one for each device. ``advance`` is told how far the networks are, as
+    Passes.stream says. Once ``stop`` says so, pictures that are not begun are left, and have no
+    outcome. Raises DiskFull if the results find no room, DeviceError if a device fails.
+    """
+    pipeline = _Pipeline(works, upscalers, selection, limits or Limits(), advance, stop)
+    closer = Thread(target=pipeline.work, name="pipeline", daemon=True)
+    closer.start()
+    try:
+        while (outcome := pipeline.outcomes.get()) is not None:
+            yield outcome
+        if pipeline.failure is not None:
+            raise pipeline.failure
+    finally:
+        pipeline.abandoned.set()
+        pipeline.encoders.shutdown(wait=True, cancel_futures=True)
+
+
+class _Abandoned(Exception):
+    """Somebody else failed, or nobody waits any longer."""
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A picture that is being read."""
+
+    work: Work
+    photo: Future[Photo]
+    need: int
+    began: float
+
+
+@dataclass(eq=False)
+class _Open:
+    """A picture that was read: what is to be made of each frame, and what is there already."""
+
+    read: _Read
+    photo: Photo
+    model: str
+    enlargements: dict[Target, int]
+    frames: list[dict[int, Picture]]
+    waiting: int
+    windows: int = 0
+    notes: dict[str, None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Of an open picture: frame ``index``, of which ``base`` times the size goes in."""
+
+    photo: _Open
+    index: int
+    base: int
+
+
+class _Pipeline:
+    def __init__(
+        self,
+        works: Iterable[Work],
+        upscalers: Sequence[Upscaler],
+        selection: Selection,
+        limits: Limits,
+        advance: Advance,
+        stop: Callable[[], bool],
+    ) -> None:
+        self.works = works
+        self.upscalers = upscalers
+        self.selection = selection
+        self.limits = limits
+        self.advance = advance
+        self.stop = stop
+        memory = limits.memory
+        if memory is None:
+            memory = int(free_memory(torch.device("cpu")) * _MEMORY_SHARE)
+        self.budget = Budget(memory)
+        self.ahead = Semaphore(_AHEAD)
+        self.ready: SimpleQueue[_Read | None] = SimpleQueue()
+        self.outcomes: SimpleQueue[Outcome | None] = SimpleQueue()
+        self.abandoned = Event()
+        self.failure: BaseException | None = None
+        self.encoders = ThreadPoolExecutor(os.cpu_count() or 2, "encode")
+
+    def work(self) -> None:
+        """Run everything and wait for it; the last outcome is None."""
+        with (
+            ThreadPoolExecutor(_DECODERS, "decode") as decoders,
+            ThreadPoolExecutor(1 + len(self.upscalers), "device") as others,
+        ):
+            running = [others.submit(self._feed, decoders)]
+            running += [others.submit(self._serve, upscaler) for upscaler in self.upscalers]
+            done, _ = wait(running, return_when=FIRST_EXCEPTION)
+            errors = [error for each in done if (error := each.exception()) is not None]
+            if errors:
+                self._fail(errors[0])
+        self.encoders.shutdown()
+        self.outcomes.put(None)
+
+    def _fail(self, error: BaseException) -> None:
+        self.failure = self.failure or error
+        self.abandoned.set()
+
+    def _ends(self) -> bool:
+        return self.abandoned.is_set() or self.stop()
+
+    def _feed(self, decoders: ThreadPoolExecutor) -> None:
+        """Have pictures read, in order, as far as the budget goes."""
+        try:
+            for work in self.works:
+                began = time.monotonic()
+                try:
+                    need = self._need(work)
+                except PictureError as error:
+                    self._settle_failed(work, str(error), began)
+                    continue
+                while not (ended := self._ends()) and not self.ahead.acquire(timeout=0.1):
+                    pass
+                if ended or not self.budget.take(need, self._ends):
+                    return
+                photo = decoders.submit(
+                    image_io.read,
+                    work.source.path,
+                    max_pixels=self.limits.max_pixels,
+                    strip_metadata=self.selection.encoding.strip_metadata,
+                )
+                self.ready.put(_Read(work, photo, need, began))
+        finally:
+            for _ in self.upscalers:
+                self.ready.put(None)
+
+    def _need(self, work: Work) -> int:
+        """Bytes that a picture holds until it is written. Raises PictureError, before any work,
+        for one that cannot be enlarged, held or written."""
+        header = image_io.probe(work.source.path)
+        scales = self.upscalers[0].config.scales
+        size = Size(header.height, header.width)
+        check_factors(work, size, scales, cascade=self.limits.cascade)
+        for target, path in work.outputs.items():
+            result = target.size(size)
+            image_io.check_size(path, result.height, result.width)
+        need = bytes_needed(work, header, scales)
+        if need > free_memory(torch.device("cpu")):
+            raise UnwritablePicture(
+                f"{work.source.path}: its results need {need / 1e9:.1f} GB, more memory than is"
+                " free"
+            )
+        return need
+
+    def _serve(self, upscaler: Upscaler) -> None:
+        """One device: take what was read, give what is enlarged to the encoders."""
+        again: deque[Task[_Frame]] = deque()
+        tasks: Iterable[Task[_Frame] | None] = self._tasks(upscaler, again)
+        while True:
+            for result in upscaler.stream(tasks, self._advance):
+                self._take_in(result, upscaler, again)
+            if not again:
+                return
+            tasks = [again.popleft() for _ in range(len(again))]
+
+    def _advance(self, share: float, output_pixels: int) -> None:
+        if self.abandoned.is_set():
+            raise _Abandoned
+        self.advance(share, output_pixels)
+
+    def _tasks(
+        self, upscaler: Upscaler, again: deque[Task[_Frame]]
+    ) -> Iterator[Task[_Frame] | None]:
+        while True:
+            if again:
+                yield again.popleft()
+                continue
+            try:
+                read = self.ready.get_nowait()
+            except Empty:
+                yield None
+                if again:
+                    continue
+                read = self.ready.get()
+            if read is None:
+                return
+            self.ahead.release()
+            if not read.photo.done():
+                yield None
+            if self._ends():
+                self.budget.give(read.need)
+                continue
+            try:
+                photo = read.photo.result()
+            except PictureError as error:
+                self._settle_failed(read.work, str(error), read.began)
+                self.budget.give(read.need)
+            else:
+                yield from self._opened(read, photo, upscaler)
+
+    def _opened(
+        self, read: _Read, photo: Photo, upscaler: Upscaler
+    ) -> Iterator[Task[_Frame] | None]:
+        """The tasks of every frame; a picture that is only made smaller has none."""
+        size = Size(photo.frames[0].height, photo.frames[0].width)
+        scales = upscaler.config.scales
+        enlargements = {t: enlargement(t.factor(size), scales) for t in read.work.outputs}
+        frames: list[dict[int, Picture]] = [{1: frame} for frame in photo.frames]
+        model = upscaler.model_for(lossy=photo.lossy)
+        opened = _Open(read, photo, model, enlargements, frames, len(frames))
+        for index, picture in enumerate(photo.frames):
+            frame = _Frame(opened, index, 1)
+            wanted = _wanted(frame, upscaler)
+            if wanted:
+                yield Task(frame, picture, wanted, model)
+        if not wanted:
+            self.encoders.submit(self._write, opened, upscaler)
+
+    def _take_in(
+        self, result: Result[_Frame], upscaler: Upscaler, again: deque[Task[_Frame]]
+    ) -> None:
+        frame, opened = result.key, result.key.photo
+        opened.windows += result.windows
+        opened.notes |= dict.fromkeys(result.notes)
+        for scale, picture in result.pyramid.items():
+            opened.frames[frame.index][frame.base * scale] = picture
+        top = max(result.pyramid)
+        following = _Frame(opened, frame.index, frame.base * top)
+        wanted = _wanted(following, upscaler)
+        if wanted:
+            again.append(Task(following, result.pyramid[top], wanted, opened.model))
+            return
+        opened.waiting -= 1
+        if not opened.waiting:
+            self.encoders.submit(self._write, opened, upscaler)
+
+    def _write(self, opened: _Open, upscaler: Upscaler) -> None:
+        """In an encoder's thread: every output of a picture, and what became of it."""
+        read = opened.read
+        outputs: list[Output] = []
+        message = ""
+        try:
+            for target, path in read.work.outputs.items():
+                if self.abandoned.is_set():
+                    return
+                outputs.append(self._write_one(opened, target, path))
+        except PictureError as error:
+            if _is_full(error):
+                self._fail(DiskFull(f"{error}; what is there so far is whole"))
+            message = str(error)
+        except Exception as error:
+            self._fail(error)  # a fault of ours ends the run; the future is not asked
+            raise
+        finally:
+            opened.frames.clear()
+            self.budget.give(read.need)
+        self.outcomes.put(
+            Outcome(
+                source=read.work.source.path,
+                status="failed" if message else "done",
+                outputs=tuple(outputs),
+                message=message,
+                warnings=(*read.work.notes, *opened.photo.warnings, *opened.notes),
+                model=opened.model,
+                device=str(upscaler.device.torch_device),
+                precision=upscaler.device.precision,
+                windows=opened.windows,
+                seconds=time.monotonic() - read.began,
+            )
+        )
+
+    def _write_one(self, opened: _Open, target: Target, path: Path) -> Output:
+        sizes = [Size(frame.height, frame.width) for frame in opened.photo.frames]
+        factor, base = target.factor(sizes[0]), opened.enlargements[target]
+        frames = tuple(
+            shrunk(frame[base], size.times(factor))
+            for frame, size in zip(opened.frames, sizes, strict=True)
+        )
+        image_io.write(replace(opened.photo, frames=frames), path, self.selection.encoding)
+        return Output(
+            path=path,
+            scale=target.label,
+            width=frames[0].width,
+            height=frames[0].height,
+            frames=len(frames),
+            bytes=path.stat().st_size,
+        )
+
+    def _settle_failed(self, work: Work, message: str, began: float) -> None:
+        seconds = time.monotonic() - began
+        self.outcomes.put(
+            Outcome(source=work.source.path, status="failed", message=message, seconds=seconds)
+        )
+
+
+def _wanted(frame: _Frame, upscaler: Upscaler) -> tuple[int, ...]:
+    """The scales of the network's next pass on a frame; none if it has what its outputs need."""
+    left = {e // frame.base for e in frame.photo.enlargements.values() if e > frame.base}
+    top = max(upscaler.config.scales)
+    return tuple(sorted({min(each, top) for each in left}))
+
+
+def check_factors(work: Work, size: Size, scales: Sequence[int], *, cascade: bool) -> None:
+    """Raise UnwritablePicture for a size that the network does not reach."""
+    largest = LARGEST_CASCADE if cascade else max(scales)
+    for target in work.outputs:
+        factor = target.factor(size)
+        if factor > largest:
+            hint = "" if cascade or factor > LARGEST_CASCADE else "; --cascade enlarges twice"
+            raise UnwritablePicture(
+                f"{work.source.path}: {size.width} x {size.height} pixels would be enlarged"
+                f" {float(factor):.3g} times, more than {largest}{hint}"
+            )
+
+
+def bytes_needed(work: Work, header: Header, scales: Sequence[int]) -> int:
+    """Of the input, every enlargement of it, the largest result as it is written, all frames."""
+    size = Size(header.height, header.width)
+    enlargements = {enlargement(target.factor(size), scales) for target in work.outputs}
+    results = [target.size(size) for target in work.outputs]
+    largest = max(result.height * result.width for result in results)
+    pixels = size.height * size.width * (2 + sum(e**2 for e in enlargements if e > 1)) + largest
+    return pixels * header.channels * (header.depth // 8) * header.frames
+
+
+def _is_full(error: PictureError) -> bool:
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -1,0 +1,149 @@
+"""Which pictures to enlarge, to which sizes, and where the results go: decided before the work."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from lapsr_cli import image_io
+from lapsr_cli.errors import NothingMatched, PictureError, UsageError
+from lapsr_cli.files import Naming, Source, find, name_outputs
+from lapsr_cli.image_io import SUFFIXES, Encoding
+from lapsr_cli.report import Outcome
+from lapsr_cli.sizes import Target
+
+__all__ = ["IfExists", "Plan", "Selection", "Work", "plan", "prepare_folder"]
+
+IfExists = Literal["skip", "overwrite", "error"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which pictures to enlarge, to which sizes, and where the results go.
+
+    ``inputs``: files, folders and glob patterns. ``form``: "auto" keeps each input's format, else
+    a format's usual suffix without its dot. ``if_exists``: what to do about an output that is
+    there already. ``name``: None is "{stem}_x{scale}", or "{stem}_{scale}" for sizes in pixels.
+    ``recursive``: search folders with all below them.
+    """
+
+    inputs: tuple[str, ...]
+    output: Path
+    targets: tuple[Target, ...]
+    form: str = "auto"
+    encoding: Encoding = field(default_factory=Encoding)
+    name: str | None = None
+    recursive: bool = True
+    if_exists: IfExists = "skip"
+
+    def __post_init__(self) -> None:
+        if not self.inputs:
+            raise UsageError("INPUT is missing: name files, folders or patterns")
+        if not self.targets:
+            raise UsageError("-s/--scale: name at least one scale")
+        if self.form != "auto" and f".{self.form}" not in SUFFIXES:
+            known = ", ".join(suffix[1:] for suffix in SUFFIXES)
+            raise UsageError(f"-f/--format {self.form}: must be auto, {known}")
+
+    @property
+    def naming(self) -> Naming:
+        """The rule for the names of the outputs."""
+        scaled = all(target.scale for target in self.targets)
+        pattern = self.name or ("{stem}_x{scale}" if scaled else "{stem}_{scale}")
+        labels = tuple(target.label for target in self.targets)
+        return Naming(folder=self.output, scales=labels, pattern=pattern)
+
+
+@dataclass(frozen=True)
+class Work:
+    """One picture to read, the outputs to write from it, and what was decided about them."""
+
+    source: Source
+    outputs: Mapping[Target, Path]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The pictures to enlarge, and those whose fate is known beforehand."""
+
+    works: list[Work]
+    settled: list[Outcome]
+
+
+def plan(selection: Selection) -> Plan:
+    """Find the pictures, name their outputs, and see which of those are there already.
+
+    Raises NothingMatched if no picture is found.
+    """
+    naming = selection.naming
+    found = find(
+        selection.inputs, image_io.READABLE, selection.output, recursive=selection.recursive
+    )
+    settled = [
+        Outcome(source=Path(path), status="failed", message=f"{path}: {reason}")
+        for path, reason in found.problems.items()
+    ]
+    if not found.sources:
+        if settled:
+            raise NothingMatched("; ".join(outcome.message for outcome in settled))
+        inputs = ", ".join(selection.inputs)
+        raise NothingMatched(f"{inputs}: no pictures ({', '.join(image_io.READABLE)}) in it")
+    endings = {source: _ending(source, selection) for source in found.sources}
+    named = name_outputs({source: suffix for source, (suffix, _) in endings.items()}, naming)
+    settled += [_failed(s, f"{s.path}: {reason}") for s, reason in named.clashes.items()]
+    works: list[Work] = []
+    for source, outputs in named.outputs.items():
+        suffix, notes = endings[source]
+        existing = [label for label, path in outputs.items() if os.path.lexists(path)]
+        if suffix.lower() not in SUFFIXES:
+            unknown = suffix or "a file without suffix"
+            settled.append(_failed(source, f"{source.path}: cannot write {unknown}; give -f"))
+        elif existing and selection.if_exists == "error":
+            there = outputs[existing[0]]
+            settled.append(_failed(source, f"{source.path}: {there} exists already"))
+        elif len(existing) == len(outputs) and selection.if_exists == "skip":
+            settled.append(Outcome(source=source.path, status="skipped", message="outputs exist"))
+        else:
+            keep = existing if selection.if_exists == "skip" else ()
+            wanted = {t: outputs[t.label] for t in selection.targets if t.label not in keep}
+            works.append(Work(source, wanted, notes))
+    return Plan(works, settled)
+
+
+def _ending(source: Source, selection: Selection) -> tuple[str, tuple[str, ...]]:
+    """The suffix of a picture's outputs, and why it is not what was asked for."""
+    suffix = source.relative.suffix
+    if selection.form == "auto":
+        return image_io.suffix_for(suffix), ()
+    asked = f".{selection.form}"
+    if image_io.holds_alpha(asked) or selection.encoding.background is not None:
+        return asked, ()
+    try:
+        transparent = image_io.probe(source.path).channels in (2, 4)
+    except PictureError:
+        return asked, ()  # reading it says what is wrong
+    if not transparent:
+        return asked, ()
+    return ".png", (f"transparent: written as PNG, not {SUFFIXES[asked]} (or give --background)",)
+
+
+def _failed(source: Source, message: str) -> Outcome:
+    return Outcome(source=source.path, status="failed", message=message)
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make the output folder and see that it can be written, before any work is done.
+
+    Raises UsageError if not.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UsageError(f"-o/--output {folder}: {error.strerror or error}") from error

@@ -1,0 +1,342 @@
+"""Pictures in, pyramids out: windows of several pictures share one pass of the network."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Generic, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lapsr_cli.device import free_memory
+from lapsr_cli.errors import DeviceError, UsageError
+from lapsr_cli.image_io import Picture
+from lapsr_cli.model import halo
+from lapsr_cli.resize import REACH
+from lapsr_cli.runtime import NotFinite, OutOfMemory, Runtime
+from lapsr_cli.tiling import Tile, fit, plan
+
+__all__ = ["Advance", "Passes", "Pyramid", "Result", "Task", "Windows"]
+
+log = logging.getLogger(__name__)
+
+Key = TypeVar("Key")
+Pyramid = dict[int, Picture]
+Advance = Callable[[float, int], None]
+
+_MEMORY_SHARE = 0.4
+"""Of the free memory for windows; outputs and the allocator take up to as much again."""
+_LARGEST_BATCH = 64
+_CPU_BATCH_BYTES = 256 << 20
+"""A pass of small windows on the CPU: past the caches each pixel costs up to half as much again."""
+_OPEN_PICTURES = 16
+_OPEN_BYTES = 512 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Windows:
+    """How pictures are cut and stacked.
+
+    ``tile``: side of a square tile in input pixels, halo not counted; 0 is as large as memory
+    allows, None the whole picture. ``batch``: windows in one pass; 0 is as many as memory allows,
+    at most 64. Where the device's memory does not hold what is asked for, it is less.
+    """
+
+    tile: int | None = 0
+    batch: int = 0
+
+    def __post_init__(self) -> None:
+        if self.tile is not None and self.tile < 0:
+            raise UsageError(f"-t/--tile {self.tile}: must be auto, none or a number of pixels")
+        if self.batch < 0:
+            raise UsageError(f"--batch-size {self.batch}: must be auto or at least 1")
+
+
+@dataclass(frozen=True)
+class Task(Generic[Key]):
+    """A picture to enlarge to ``scales`` by the network called ``model``; ``key`` comes back with
+    the result."""
+
+    key: Key
+    picture: Picture
+    scales: tuple[int, ...]
+    model: str
+
+
+@dataclass(frozen=True)
+class Result(Generic[Key]):
+    """The pyramid of a picture, from how many windows, and what did not go as planned."""
+
+    key: Key
+    pyramid: Pyramid
+    windows: int
+    notes: tuple[str, ...]
+
+
+class _Form(NamedTuple):
+    """What windows of one pass have in common."""
+
+    model: str
+    height: int
+    width: int
+    channels: int
+    dtype: torch.dtype
+    scales: tuple[int, ...]
+
+
+@dataclass(eq=False)
+class _Job(Generic[Key]):
+    """A task under way: its input as a tensor, the outputs so far, the windows still to come."""
+
+    task: Task[Key]
+    samples: Tensor  # (C, H, W)
+    outputs: dict[int, Tensor]  # (C, scale H, scale W)
+    windows: int = 0
+    waiting: int = 0
+    shares: list[tuple[float, int]] = field(default_factory=list)
+    notes: dict[str, None] = field(default_factory=dict)
+
+
+_Queue = deque[tuple[_Job[Key], Tile]]
+
+
+class Passes:
+    """Networks on one device, fed with windows of as many pictures as fit into its memory."""
+
+    def __init__(
+        self, runtimes: Mapping[str, Runtime], windows: Windows, memory: int | None = None
+    ) -> None:
+        self.runtimes = dict(runtimes)
+        self.windows = windows
+        self._device = next(iter(self.runtimes.values())).device.torch_device
+        if memory is None:
+            memory = int(free_memory(self._device) * _MEMORY_SHARE)
+        self._budget = memory
+        self._limit: int | None = None  # bytes of a pass, once one was too large
+        self._in_fp32: dict[str, Runtime] = {}
+
+    def stream(
+        self,
+        tasks: Iterable[Task[Key] | None],
+        advance: Advance = lambda share, output_pixels: None,
+    ) -> Iterator[Result[Key]]:
+        """Enlarge pictures as they come; each result is given as soon as it is whole.
+
+        Windows of one form, of whichever pictures, go through the network together; results may
+        so change places. At most 16 pictures, or outputs of 512 MiB, wait for windows of others;
+        a None among the tasks says that the next one is not there yet, and nothing waits for it.
+        ``advance`` is told after each pass, for each window in it, the share of its picture and
+        the output pixels it gave. Raises DeviceError if the memory does not hold one pixel's pass.
+        """
+        queues: dict[_Form, _Queue[Key]] = {}
+        jobs: deque[_Job[Key]] = deque()
+        for task in tasks:
+            if task is not None:
+                jobs.append(self._open(task))
+                self._queue_windows(jobs[-1], queues, advance)
+            while queues and (task is None or _crowded(jobs)):
+                self._pass(queues, _form_of_oldest(queues, jobs), advance)
+                yield from _finished(jobs)
+            yield from _finished(jobs)
+        while queues:
+            self._pass(queues, next(iter(queues)), advance)
+            yield from _finished(jobs)
+
+    def _open(self, task: Task[Key]) -> _Job[Key]:
+        samples = torch.from_numpy(_stacked(task.picture)).permute(2, 0, 1)  # (C, H, W)
+        channels, height, width = samples.shape
+        outputs = {
+            scale: torch.empty(
+                (scale * height, scale * width, channels), dtype=samples.dtype
+            ).permute(2, 0, 1)
+            for scale in task.scales
+        }
+        return _Job(task, samples, outputs)
+
+    def _queue_windows(
+        self, job: _Job[Key], queues: dict[_Form, _Queue[Key]], advance: Advance
+    ) -> None:
+        """Cut a picture and queue its windows; full batches are computed at once."""
+        tiles = self._cut(job.task)
+        job.windows = job.waiting = len(tiles)
+        for tile in tiles:
+            form = _form(job, tile)
+            queues.setdefault(form, deque()).append((job, tile))
+        while (queue := queues.get(form)) and len(queue) >= self._batch(form):
+            self._pass(queues, form, advance)
+
+    def _cut(self, task: Task[Key]) -> list[Tile]:
+        height, width = task.picture.height, task.picture.width
+        runtime, scale = self.runtimes[task.model], max(task.scales)
+        before, after = (max(side, REACH) for side in halo(runtime.config, scale))
+        if runtime.tta:  # turned windows need on each side what any side needs
+            before = after = max(before, after)
+        tile = self.windows.tile
+        allowed = self._budget if tile == 0 else None
+        if self._limit is not None:
+            allowed = min(self._limit, self._budget)
+        if allowed is not None:
+            pixels = allowed // runtime.bytes_per_pixel(scale)
+            shape = fit(height, width, before, after, pixels)
+        else:
+            shape = (height, width)
+        if tile:
+            shape = (min(shape[0], tile), min(shape[1], tile))
+        return plan(height, width, shape, before, after)
+
+    def _batch(self, form: _Form) -> int:
+        need = self._need(form)
+        largest = self.windows.batch
+        if not largest:
+            on_cpu = self._device.type == "cpu"
+            allowed = min(self._budget, _CPU_BATCH_BYTES) if on_cpu else self._budget
+            largest = min(_LARGEST_BATCH, allowed // need)
+        if self._limit is not None:
+            largest = min(largest, self._limit // need)
+        return max(1, largest)
+
+    def _need(self, form: _Form) -> int:
+        """Bytes that one window takes on the device."""
+        runtime = self.runtimes[form.model]
+        return form.height * form.width * runtime.bytes_per_pixel(max(form.scales))
+
+    def _pass(self, queues: dict[_Form, _Queue[Key]], form: _Form, advance: Advance) -> None:
+        """Run the network once on waiting windows of one form and put the cores in place."""
+        taken = _take(queues, form, self._batch(form))
+        try:
+            results = self._enlarge(taken, form)
+        except OutOfMemory as error:
+            self._make_smaller(taken, form, queues, advance, error)
+            return
+        for index, (job, tile) in enumerate(taken):
+            for scale, result in results.items():
+                _put_core(job.outputs[scale], result[index], tile, scale)
+            job.waiting -= 1
+            rows, columns = tile
+            core = (rows.core_stop - rows.core_start) * (columns.core_stop - columns.core_start)
+            share = core / (job.task.picture.height * job.task.picture.width)
+            job.shares.append((share, core * sum(scale**2 for scale in results)))
+            advance(*job.shares[-1])
+
+    def _enlarge(self, taken: list[tuple[_Job[Key], Tile]], form: _Form) -> dict[int, Tensor]:
+        windows = torch.stack(
+            [job.samples[:, tile.rows.window, tile.columns.window] for job, tile in taken]
+        )  # (B, C, H, W)
+        runtime = self.runtimes[form.model]
+        try:
+            return runtime(windows, form.scales)
+        except NotFinite:
+            for job, _ in taken:
+                job.notes[f"{runtime.device.precision} overflowed: computed again in fp32"] = None
+        if form.model not in self._in_fp32:
+            self._in_fp32[form.model] = runtime.in_fp32()
+        return self._in_fp32[form.model](windows, form.scales)
+
+    def _make_smaller(
+        self,
+        taken: list[tuple[_Job[Key], Tile]],
+        form: _Form,
+        queues: dict[_Form, _Queue[Key]],
+        advance: Advance,
+        error: OutOfMemory,
+    ) -> None:
+        """Out of memory: from here on half of what was tried, for these pictures and the rest."""
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        tried = len(taken) * self._need(form)
+        self._limit = min(tried // 2, self._limit or tried)
+        size = f"{len(taken)} x {form.width} x {form.height} pixels"
+        log.warning("out of memory on %s at %s: going on with half of that", self._device, size)
+        if len(taken) > 1:
+            queues.setdefault(form, deque()).extendleft(reversed(taken))
+        for job in dict.fromkeys(job for job, _ in taken):
+            job.notes[f"out of memory at {size}: computed in smaller parts"] = None
+            if len(taken) == 1:
+                self._cut_again(job, form, queues, advance, error)
+
+    def _cut_again(
+        self,
+        job: _Job[Key],
+        form: _Form,
+        queues: dict[_Form, _Queue[Key]],
+        advance: Advance,
+        error: OutOfMemory,
+    ) -> None:
+        """Begin a picture again with smaller windows."""
+        if self._cut(job.task)[0].shape == (form.height, form.width):
+            raise DeviceError(
+                f"--device {self._device}: its memory does not hold a window of"
+                f" {form.width} x {form.height} pixels, the smallest there is"
+            ) from error
+        others = [each for each in queues.pop(form, ()) if each[0] is not job]
+        if others:
+            queues[form] = deque(others)
+        for share, output_pixels in job.shares:
+            advance(-share, -output_pixels)
+        job.shares.clear()
+        self._queue_windows(job, queues, advance)
+
+
+def _form(job: _Job[Key], tile: Tile) -> _Form:
+    return _Form(
+        job.task.model, *tile.shape, job.samples.shape[0], job.samples.dtype, job.task.scales
+    )
+
+
+def _take(
+    queues: dict[_Form, _Queue[Key]], form: _Form, count: int
+) -> list[tuple[_Job[Key], Tile]]:
+    """At most ``count`` windows of a form, oldest first."""
+    queue = queues[form]
+    taken = [queue.popleft() for _ in range(min(count, len(queue)))]
+    if not queue:
+        del queues[form]
+    return taken
+
+
+def _put_core(output: Tensor, window: Tensor, tile: Tile, scale: int) -> None:
+    """Copy the core of an enlarged window (C, scale h, scale w) to its place in the output."""
+    rows, columns = tile
+    core = window[:, rows.core_in_window(scale), columns.core_in_window(scale)]
+    output[:, rows.core(scale), columns.core(scale)] = core
+
+
+def _crowded(jobs: deque[_Job[Key]]) -> bool:
+    """Whether too much waits for windows that may never come."""
+    waiting = [job for job in jobs if job.waiting]
+    size = sum(output.nbytes for job in waiting for output in job.outputs.values())
+    return bool(waiting) and (len(waiting) > _OPEN_PICTURES or size > _OPEN_BYTES)
+
+
+def _form_of_oldest(queues: dict[_Form, _Queue[Key]], jobs: deque[_Job[Key]]) -> _Form:
+    oldest = next(job for job in jobs if job.waiting)
+    return next(form for form, queue in queues.items() if any(job is oldest for job, _ in queue))
+
+
+def _finished(jobs: deque[_Job[Key]]) -> Iterator[Result[Key]]:
+    """Take the finished jobs off the list and give their pictures."""
+    for job in [job for job in jobs if not job.waiting]:
+        jobs.remove(job)
+        alpha = job.task.picture.alpha is not None
+        pyramid = {scale: _to_picture(output, alpha=alpha) for scale, output in job.outputs.items()}
+        yield Result(job.task.key, pyramid, job.windows, tuple(job.notes))
+
+
+def _stacked(picture: Picture) -> NDArray[np.uint8 | np.uint16]:
+    """(H, W, C), alpha behind the colours; a copy."""
+    parts = [np.atleast_3d(picture.pixels)]
+    if picture.alpha is not None:
+        parts.append(picture.alpha[..., None])
+    return np.concatenate(parts, axis=-1)
+
+
+def _to_picture(output: Tensor, *, alpha: bool) -> Picture:
+    samples = output.permute(1, 2, 0).numpy()  # (H, W, C)
+    colours = samples[..., :-1] if alpha else samples
+    pixels = colours[..., 0] if colours.shape[2] == 1 else colours
+    return Picture(pixels, samples[..., -1] if alpha else None)
