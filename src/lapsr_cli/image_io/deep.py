@@ -30,9 +30,7 @@ def decode(data: bytes, **options: int) -> Picture:
 
     Raises pyvips.Error for data that are damaged or cut short.
     """
-    image = _vips().Image.new_from_buffer(
-        data, "", access="sequential", fail_on="error", **options
-    )
+    image = _vips().Image.new_from_buffer(data, "", access="sequential", fail_on="error", **options)
     if image.format != "ushort":
         raise ValueError(f"{image.format} samples")
     samples: NDArray[np.uint16] = image.numpy()

@@ -176,7 +176,9 @@ def without_orientation(exif: bytes) -> bytes:
     if entry is None:
         return exif
     first = layout_of(exif)[1]
-    count = int.from_bytes(exif[first : first + 2], "little" if block.layout.order == "<" else "big")
+    count = int.from_bytes(
+        exif[first : first + 2], "little" if block.layout.order == "<" else "big"
+    )
     rest = exif[entry.at + 12 : top.end]
     changed = bytearray(exif)
     changed[first : first + 2] = block.layout.pack("H", count - 1)

@@ -8,7 +8,7 @@ from PIL import Image, ImageCms
 
 from lapsr_cli.image_io.ifd import Damaged
 
-__all__ = ["check", "to_srgb"]
+__all__ = ["check", "space_of", "to_srgb"]
 
 _SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
 
@@ -17,6 +17,11 @@ def check(icc_profile: bytes, mode: str) -> None:
     """Raise Damaged, with the reason, for a profile that lcms cannot use for pixels of ``mode``,
     which is L, RGB or CMYK."""
     _transform(icc_profile, mode)
+
+
+def space_of(icc_profile: bytes) -> str:
+    """The colours a profile is for, by its header: RGB, GRAY, CMYK, Lab, ..."""
+    return icc_profile[16:20].decode("latin-1").strip()
 
 
 def to_srgb(image: Image.Image, icc_profile: bytes) -> Image.Image:
