@@ -15,9 +15,15 @@ import torch
 
 from lapsr_cli import image_io
 from lapsr_cli.device import free_memory
-from lapsr_cli.errors import NothingMatched, PictureError, UnwritablePicture, UsageError
+from lapsr_cli.errors import (
+    NothingMatched,
+    PictureError,
+    UnreadablePicture,
+    UnwritablePicture,
+    UsageError,
+)
 from lapsr_cli.files import Naming, Source, find, name_outputs
-from lapsr_cli.image_io import SUFFIXES, Picture
+from lapsr_cli.image_io import SUFFIXES, Encoding, Metadata, Photo, Picture
 from lapsr_cli.report import Outcome
 from lapsr_cli.upscaler import Advance, Pyramid, Task, Upscaler
 
@@ -132,8 +138,9 @@ def run(
         ThreadPoolExecutor(_ENCODERS, "encode") as encoders,
     ):
         tasks = _decoded(works, decoders, failures)
-        for work, pyramid in upscaler.stream(tasks, advance):
-            writing.append(encoders.submit(_write, work, pyramid, selection.quality))
+        for (work, metadata), pyramid in upscaler.stream(tasks, advance):
+            job = encoders.submit(_write, work, pyramid, metadata, selection.quality)
+            writing.append(job)
             while len(writing) > _ENCODING or (writing and writing[0].done()):
                 yield writing.popleft().result()
             while failures:
@@ -145,9 +152,9 @@ def run(
 
 def _decoded(
     works: Iterable[Work], decoders: ThreadPoolExecutor, failures: deque[Outcome]
-) -> Iterator[Task[Work]]:
+) -> Iterator[Task[tuple[Work, Metadata]]]:
     """Pictures in order, read a few ahead; what cannot be read goes to ``failures``."""
-    ahead: deque[tuple[Work, Future[Picture]]] = deque()
+    ahead: deque[tuple[Work, Future[Photo]]] = deque()
     remaining = iter(works)
     while True:
         while len(ahead) < _DECODED_AHEAD and (work := next(remaining, None)) is not None:
@@ -156,12 +163,23 @@ def _decoded(
             return
         work, future = ahead.popleft()
         try:
-            picture = future.result()
+            photo = future.result()
+            picture = _plain(work, photo)
             _check_results(work, picture)
         except PictureError as error:
             failures.append(_failed(work.source, str(error)))
         else:
-            yield Task(work, picture, tuple(work.outputs))
+            yield Task((work, photo.metadata), picture, tuple(work.outputs))
+
+
+def _plain(work: Work, photo: Photo) -> Picture:
+    """The one picture that can be enlarged, until alpha, 16 bits and frames can."""
+    first = photo.frames[0]
+    if len(photo.frames) > 1 or first.alpha is not None or first.depth != 8:
+        raise UnreadablePicture(
+            f"{work.source.path}: transparency, 16 bits and several frames are not supported yet"
+        )
+    return first
 
 
 def _check_results(work: Work, picture: Picture) -> None:
@@ -175,10 +193,11 @@ def _check_results(work: Work, picture: Picture) -> None:
         image_io.check_size(path, scale * picture.height, scale * picture.width)
 
 
-def _write(work: Work, pyramid: Pyramid, quality: int) -> Outcome:
+def _write(work: Work, pyramid: Pyramid, metadata: Metadata, quality: int) -> Outcome:
     try:
         for scale, picture in pyramid.items():
-            image_io.write(picture, work.outputs[scale], quality=quality)
+            photo = Photo((picture,), "PNG", lossy=False, metadata=metadata)
+            image_io.write(photo, work.outputs[scale], Encoding(quality=quality))
     except PictureError as error:
         return _failed(work.source, str(error))
     pixels = sum(picture.height * picture.width for picture in pyramid.values())

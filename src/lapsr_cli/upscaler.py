@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lapsr_cli import weights
 from lapsr_cli.device import Device, Precision, choose, free_memory
-from lapsr_cli.errors import UsageError
+from lapsr_cli.errors import UnreadablePicture, UsageError
 from lapsr_cli.image_io import Picture, from_pil, to_pil
 from lapsr_cli.model import LaplacianPyramid, halo
 from lapsr_cli.resize import REACH
@@ -138,8 +138,14 @@ class Upscaler:
         if not isinstance(image, Image.Image):
             pyramid = self._one(Picture(_checked(image)), scales)
             return {scale: picture.pixels for scale, picture in pyramid.items()}
-        pyramid = self._one(from_pil(image), scales)
-        return {scale: to_pil(picture) for scale, picture in pyramid.items()}
+        source = from_pil(image)
+        if source.alpha is not None or source.depth == 16:  # until alpha and 16 bits go through
+            raise UnreadablePicture("transparency and 16 bits are not supported yet")
+        results = {s: to_pil(picture) for s, picture in self._one(source, scales).items()}
+        for result in results.values():
+            if "icc_profile" in image.info:
+                result.info["icc_profile"] = image.info["icc_profile"]
+        return results
 
     def _one(self, picture: Picture, scales: Sequence[int]) -> Pyramid:
         if not scales or not picture.pixels.size:
@@ -184,7 +190,7 @@ class Upscaler:
 
     def _open(self, task: Task[Key]) -> tuple[_Job[Key], list[Tile]]:
         self.check_scales(task.scales)
-        pixels = torch.from_numpy(task.picture.pixels.copy())
+        pixels = torch.from_numpy(task.picture.pixels.astype(np.uint8))  # a copy
         pixels = pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)  # (C, H, W)
         tiles = self._cut(task)
         channels, height, width = pixels.shape
@@ -261,13 +267,9 @@ def _finished(open_jobs: deque[_Job[Key]]) -> Iterator[tuple[Key, Pyramid]]:
     done = [job for job in open_jobs if not job.waiting]
     for job in done:
         open_jobs.remove(job)
-        icc_profile = job.task.picture.icc_profile
         yield (
             job.task.key,
-            {
-                scale: Picture(_to_array(output), icc_profile)
-                for scale, output in job.outputs.items()
-            },
+            {scale: Picture(_to_array(output)) for scale, output in job.outputs.items()},
         )
 
 

@@ -6,6 +6,7 @@ libvips is loaded when the first such file comes; most runs never need it.
 from __future__ import annotations
 
 import functools
+import importlib
 from types import ModuleType
 
 import numpy as np
@@ -19,10 +20,9 @@ __all__ = ["decode", "encode_png", "straight"]
 
 @functools.cache
 def _vips() -> ModuleType:
-    import pyvips
-
-    pyvips.cache_set_max(0)  # nothing is asked for twice, and pictures are large
-    return pyvips
+    vips = importlib.import_module("pyvips")
+    vips.cache_set_max(0)  # nothing is asked for twice, and pictures are large
+    return vips
 
 
 def decode(data: bytes, **options: int) -> Picture:

@@ -137,8 +137,8 @@ def _wipe_thumbnail(changed: bytearray, exif: bytes, block: _Block) -> None:
     stop = start + second.integer(_THUMBNAIL_BYTES, block.layout)
     used = list(block.ranges())
     for first, last in [*_ranges(second), (start, stop)]:
-        last = min(last, len(exif))
-        if first < last and not any(first < end and begin < last for begin, end in used):
+        free = not any(first < end and begin < last for begin, end in used)
+        if free and first < last <= len(exif):
             changed[first:last] = bytes(last - first)
     end = max(stop for _, stop in used)
     if not any(changed[end:]):
@@ -176,9 +176,7 @@ def without_orientation(exif: bytes) -> bytes:
     if entry is None:
         return exif
     first = layout_of(exif)[1]
-    count = int.from_bytes(
-        exif[first : first + 2], "little" if block.layout.order == "<" else "big"
-    )
+    count = int.from_bytes(exif[first : first + 2], block.layout.name)
     rest = exif[entry.at + 12 : top.end]
     changed = bytearray(exif)
     changed[first : first + 2] = block.layout.pack("H", count - 1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 __all__ = ["POINTERS", "Damaged", "Directory", "Entry", "Layout", "Tree", "build", "layout_of"]
 
@@ -29,9 +30,9 @@ class Damaged(ValueError):
 
 @dataclass(frozen=True)
 class Layout:
-    """How numbers are stored: ``order`` is "<" or ">", ``big`` BigTIFF."""
+    """How numbers are stored: ``order`` as in struct, ``big`` BigTIFF."""
 
-    order: str
+    order: Literal["<", ">"]
     big: bool = False
 
     @property
@@ -43,6 +44,11 @@ class Layout:
     def word_size(self) -> int:
         """Bytes of an offset, and of a value that is stored in its entry."""
         return 8 if self.big else 4
+
+    @property
+    def name(self) -> Literal["little", "big"]:
+        """The byte order in int's words."""
+        return "little" if self.order == "<" else "big"
 
     def pack(self, letters: str, *values: int) -> bytes:
         """The bytes of some numbers."""
@@ -134,7 +140,8 @@ class Directory:
 
 def layout_of(data: bytes) -> tuple[Layout, int]:
     """How a TIFF structure is stored, and where its first directory lies. Raises Damaged."""
-    order = {b"II": "<", b"MM": ">"}.get(data[:2])
+    orders: dict[bytes, Literal["<", ">"]] = {b"II": "<", b"MM": ">"}
+    order = orders.get(data[:2])
     if order is None or len(data) < 8:
         raise Damaged("neither II nor MM begins it")
     magic, first = struct.unpack_from(order + "HI", data, 2)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 __all__ = ["Header", "Metadata", "Photo", "Picture", "Samples", "Timing"]
 
-Samples = NDArray[np.uint8] | NDArray[np.uint16]
+Samples = NDArray[np.uint8 | np.uint16]
 
 
 @dataclass(frozen=True)

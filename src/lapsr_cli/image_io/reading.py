@@ -9,7 +9,7 @@ import io
 import struct
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -291,7 +291,7 @@ def _read_deep_png(data: bytes, most: int | None) -> _Stored:
 def _read_tiff(data: bytes, most: int | None) -> _Stored:
     pages = tiff.pages(data)
     _check_pixels(1, sum(page.size[0] * page.size[1] for page in pages), 1, most)
-    said = tiff.found(data, pages[0])
+    said = tiff.found(pages[0])
     faults: tuple[str, ...] = ()
     try:
         top = pages[0].directory
@@ -300,18 +300,22 @@ def _read_tiff(data: bytes, most: int | None) -> _Stored:
         faults = (f"EXIF is damaged ({one_line(error)})",)
     notes: list[str] = []
     frames: list[Picture] = []
-    for page in pages:
-        page.check()
-        if page.depth == 16:
-            frames.append(_deep_page(data, page))
-            continue
-        with _opened(data, "TIFF") as image:
+    with ExitStack() as stack:
+        image: Image.Image | None = None
+        for page in pages:
+            page.check()
+            if page.depth == 16:
+                frames.append(_deep_page(data, page))
+                continue
+            image = image or stack.enter_context(_opened(data, "TIFF"))
             image.seek(page.index)
             image.load()  # which also turns it upright
             if image.mode == "CMYK":
-                image, said_now, faults, note = _in_srgb(image, said, faults)
+                in_srgb, _, faults, note = _in_srgb(image, said, faults)
                 notes.append(note)
-            frames.append(picture_of(image))
+                frames.append(picture_of(in_srgb))
+            else:
+                frames.append(picture_of(image))
     if notes:
         said = replace(said, icc_profile=None)
     lossy = any(page.with_loss for page in pages)

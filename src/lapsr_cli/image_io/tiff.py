@@ -112,7 +112,7 @@ def pages(data: bytes) -> list[Page]:
     return found
 
 
-def found(data: bytes, page: Page) -> Metadata:
+def found(page: Page) -> Metadata:
     """What a page says beside its pixels, as it stands there; its EXIF may be damaged."""
     entries = page.directory.entries
     records = (iptc.records(entries[tag].value) for tag in (_IPTC, _PHOTOSHOP) if tag in entries)
@@ -151,12 +151,8 @@ def write(frames: tuple[Picture, ...], metadata: Metadata, file: BinaryIO, compr
         file.write(layout.pack(layout.word, start))
         file.seek(0, 2)
         size = 20 if layout.big else 12
-        count = int.from_bytes(directory[: 8 if layout.big else 2], _endian(layout))
+        count = int.from_bytes(directory[: 8 if layout.big else 2], layout.name)
         pointer = start + (8 if layout.big else 2) + size * count
-
-
-def _endian(layout: Layout) -> str:
-    return "little" if layout.order == "<" else "big"
 
 
 def _said(layout: Layout, metadata: Metadata, *, first: bool) -> Iterator[Entry]:

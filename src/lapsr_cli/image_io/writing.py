@@ -301,11 +301,11 @@ def _avif(photo: Photo, encoding: Encoding) -> dict[str, Any]:
     return options | ({} if grey else {"subsampling": "4:4:4"})
 
 
-def _bmp(photo: Photo, encoding: Encoding) -> dict[str, Any]:
+def _bmp(photo: Photo, _: Encoding) -> dict[str, Any]:
     return {"dpi": photo.metadata.dpi} if photo.metadata.dpi else {}
 
 
-def _gif(photo: Photo, encoding: Encoding) -> dict[str, Any]:
+def _gif(photo: Photo, _: Encoding) -> dict[str, Any]:
     options: dict[str, Any] = {"optimize": False}
     if any(frame.alpha is not None for frame in photo.frames):
         options |= {"transparency": 255, "disposal": 2}
@@ -325,9 +325,9 @@ def _gif_image(frame: Picture) -> Image.Image:
     palette = Image.fromarray(colours).quantize(255)
     indices = np.array(Image.fromarray(colours).quantize(palette=palette))
     indices[~solid] = 255
-    result = Image.fromarray(indices).convert("P")
+    result = Image.frombytes("P", image.size, indices.tobytes())
     chosen = palette.getpalette() or []
-    result.putpalette((chosen + [0] * 768)[:765] + [0, 0, 0])
+    result.putpalette([*(chosen + [0] * 768)[:765], 0, 0, 0])
     return result
 
 
