@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lapsr_cli.errors import NothingMatched, PictureError
+from lapsr_cli.errors import NothingMatched, PictureError, UnreadablePicture
 from lapsr_cli.files import find
-from lapsr_cli.image_io import SUFFIXES, read
+from lapsr_cli.image_io import SUFFIXES, Picture, read
 from lapsr_cli.metrics.protocol import luma_of
 
-__all__ = ["Pictures", "load", "paths_in", "read_luma"]
+__all__ = ["Pictures", "load", "paths_in", "read_luma", "read_plain"]
 
 log = logging.getLogger(__name__)
 
@@ -72,11 +72,20 @@ def paths_in(folders: Sequence[str], flag: str, leave_out: Path) -> list[Path]:
     return paths
 
 
+def read_plain(path: Path) -> Picture:
+    """An 8-bit picture without alpha, until the others can be trained on. Raises PictureError."""
+    photo = read(path)
+    first = photo.frames[0]
+    if len(photo.frames) > 1 or first.alpha is not None or first.depth != 8:
+        raise UnreadablePicture(f"{path}: transparency, 16 bits, frames are not supported yet")
+    return first
+
+
 def read_luma(path: Path) -> NDArray[np.uint8]:
     """Luma (H, W) of a picture, rounded to 8 bits; grey is luma already. Raises PictureError."""
-    picture = read(path)
+    picture = read_plain(path)
     if picture.pixels.ndim == 2:
-        return picture.pixels
+        return picture.pixels.astype(np.uint8)
     planes = torch.from_numpy(picture.pixels.copy()).permute(2, 0, 1)  # (3, H, W)
     luma: NDArray[np.uint8] = (luma_of(planes) * 255).round().to(torch.uint8).numpy()
     return luma

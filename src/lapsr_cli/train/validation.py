@@ -11,11 +11,10 @@ import torch
 from lapsr_cli.device import Device
 from lapsr_cli.errors import UnreadablePicture
 from lapsr_cli.evaluation import Evaluator, bicubic_score
-from lapsr_cli.image_io import read
 from lapsr_cli.metrics.protocol import Score, luma_of
 from lapsr_cli.model import LaplacianPyramid
 from lapsr_cli.runtime import Runtime
-from lapsr_cli.train.pictures import paths_in
+from lapsr_cli.train.pictures import paths_in, read_plain
 from lapsr_cli.train.ranks import Ranks
 
 __all__ = ["Scores", "ValidationSet", "Validator", "mean_psnr", "open_sets"]
@@ -54,7 +53,7 @@ def _name(folder: str, folders: Sequence[str]) -> str:
 
 
 def _hr(path: Path, largest: int) -> torch.Tensor:
-    pixels = torch.from_numpy(read(path).pixels.copy())
+    pixels = torch.from_numpy(read_plain(path).pixels.copy())
     height, width = pixels.shape[:2]
     if min(height, width) < 3 * largest:  # as many pixels at each edge do not count
         raise UnreadablePicture(f"--val {path}: {width} x {height} cannot be scored at {largest}x")

@@ -1,0 +1,187 @@
+"""The structure that TIFF files and EXIF blocks share: directories of tagged values.
+
+TIFF 6.0, section 2; BigTIFF is the same with 8-byte counts and offsets.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+__all__ = ["POINTERS", "Damaged", "Directory", "Entry", "Layout", "Tree", "build", "layout_of"]
+
+SIZES = {
+    1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4,
+    16: 8, 17: 8, 18: 8,
+}  # fmt: skip
+"""Bytes of a value, by type."""
+
+POINTERS = {0x8769: "EXIF", 0x8825: "GPS", 0xA005: "Interop"}
+"""Tags whose value is the offset of a directory of its own."""
+
+_INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
+
+
+class Damaged(ValueError):
+    """A structure that points outside itself, or is none. The message says what is wrong."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How numbers are stored: ``order`` as in struct, ``big`` BigTIFF."""
+
+    order: Literal["<", ">"]
+    big: bool = False
+
+    @property
+    def word(self) -> str:
+        """struct's letter for an offset."""
+        return "Q" if self.big else "I"
+
+    @property
+    def word_size(self) -> int:
+        """Bytes of an offset, and of a value that is stored in its entry."""
+        return 8 if self.big else 4
+
+    @property
+    def name(self) -> Literal["little", "big"]:
+        """The byte order in int's words."""
+        return "little" if self.order == "<" else "big"
+
+    def pack(self, letters: str, *values: int) -> bytes:
+        """The bytes of some numbers."""
+        return struct.pack(self.order + letters, *values)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A tag and the bytes of its value; ``at``: the entry's offset, ``value_at``: its value's."""
+
+    tag: int
+    type: int
+    count: int
+    value: bytes
+    at: int = 0
+    value_at: int = 0
+
+    def integers(self, layout: Layout) -> tuple[int, ...]:
+        """The value as unsigned integers; none if it is of another type."""
+        letter = _INTEGERS.get(self.type)
+        if letter is None:
+            return ()
+        count = len(self.value) // SIZES[self.type]
+        return struct.unpack(f"{layout.order}{count}{letter}", self.value)
+
+    def rationals(self, layout: Layout) -> tuple[float, ...]:
+        """The value as quotients of unsigned integers; none if it is of another type."""
+        if self.type != 5:
+            return ()
+        pairs = struct.iter_unpack(f"{layout.order}II", self.value)
+        return tuple(above / below if below else 0.0 for above, below in pairs)
+
+
+@dataclass(frozen=True)
+class Directory:
+    """Entries by tag, where the next directory lies (0: there is none) and where that is said."""
+
+    entries: Mapping[int, Entry]
+    next: int = 0
+    next_at: int = 0
+    end: int = 0
+
+    def integer(self, tag: int, layout: Layout, default: int = 0) -> int:
+        """The first integer of a tag."""
+        entry = self.entries.get(tag)
+        values = entry.integers(layout) if entry else ()
+        return values[0] if values else default
+
+    @classmethod
+    def parse(cls, data: bytes, layout: Layout, offset: int, *, strict: bool = True) -> Directory:
+        """The directory at ``offset``. Raises Damaged if it, or a value, lies outside ``data``;
+        if not ``strict``, only if it does itself, and such values are left out.
+
+        Values of a type nobody knows are left out too: their size is not known.
+        """
+        count_letter, count_size, size = ("Q", 8, 20) if layout.big else ("H", 2, 12)
+        if not 0 < offset <= len(data) - count_size:
+            raise Damaged(f"a directory at byte {offset} of {len(data)}")
+        (count,) = struct.unpack_from(layout.order + count_letter, data, offset)
+        start = offset + count_size
+        end = start + size * count
+        if end > len(data):
+            raise Damaged(f"a directory of {count} entries is cut short")
+        entries: dict[int, Entry] = {}
+        for at in range(start, end, size):
+            entry = cls._entry(data, layout, at)
+            if entry and len(entry.value) == entry.count * SIZES[entry.type]:
+                entries.setdefault(entry.tag, entry)
+            elif entry and strict:
+                raise Damaged(f"tag 0x{entry.tag:04x} points outside it")
+        following = 0
+        if end + layout.word_size <= len(data):
+            (following,) = struct.unpack_from(layout.order + layout.word, data, end)
+        return cls(entries, following, end, end + layout.word_size)
+
+    @staticmethod
+    def _entry(data: bytes, layout: Layout, at: int) -> Entry | None:
+        tag, kind, count = struct.unpack_from(f"{layout.order}HH{layout.word}", data, at)
+        if kind not in SIZES:
+            return None
+        value_at = at + 4 + layout.word_size
+        size = count * SIZES[kind]
+        if size > layout.word_size:
+            (value_at,) = struct.unpack_from(layout.order + layout.word, data, value_at)
+        value_at = min(value_at, len(data))
+        value = data[value_at : value_at + size]
+        return Entry(tag, kind, count, value, at, value_at)
+
+
+def layout_of(data: bytes) -> tuple[Layout, int]:
+    """How a TIFF structure is stored, and where its first directory lies. Raises Damaged."""
+    orders: dict[bytes, Literal["<", ">"]] = {b"II": "<", b"MM": ">"}
+    order = orders.get(data[:2])
+    if order is None or len(data) < 8:
+        raise Damaged("neither II nor MM begins it")
+    magic, first = struct.unpack_from(order + "HI", data, 2)
+    if magic == 43 and len(data) >= 16:
+        return Layout(order, big=True), struct.unpack_from(order + "Q", data, 8)[0]
+    if magic != 42:
+        raise Damaged(f"its version is {magic} instead of 42")
+    return Layout(order), first
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Entries to be written and, by the tag that points there, directories below."""
+
+    entries: Iterable[Entry] = ()
+    children: Mapping[int, Tree] = field(default_factory=dict)
+
+
+def build(tree: Tree, layout: Layout, start: int, following: int = 0) -> bytes:
+    """A directory that begins at offset ``start``, its values and its children behind it.
+
+    ``following``: the offset of the next directory.
+    """
+    entries = {entry.tag: entry for entry in tree.entries}
+    pointer_type = 16 if layout.big else 4
+    for tag in tree.children:
+        entries[tag] = Entry(tag, pointer_type, 1, bytes(layout.word_size))
+    count = layout.pack("Q" if layout.big else "H", len(entries))
+    size = len(count) + len(entries) * (4 + 2 * layout.word_size) + layout.word_size
+    head = bytearray(count)
+    tail = bytearray()
+    for tag, entry in sorted(entries.items()):
+        value = entry.value
+        if tag in tree.children:
+            value = layout.pack(layout.word, start + size + len(tail))
+            tail += build(tree.children[tag], layout, start + size + len(tail))
+        elif len(value) > layout.word_size:
+            value = layout.pack(layout.word, start + size + len(tail))
+            tail += entry.value
+        tail += bytes(len(tail) % 2)
+        head += layout.pack(f"HH{layout.word}", tag, entry.type, entry.count)
+        head += value.ljust(layout.word_size, b"\0")
+    return bytes(head + layout.pack(layout.word, following) + tail)

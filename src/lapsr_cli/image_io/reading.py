@@ -1,0 +1,411 @@
+"""Reading files: guarded first, then decoded, then turned upright and described.
+
+Pillow decodes 8 bits, libvips 16 (``deep``), pillow-heif HEIC. What a file is, its content says.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from lapsr_cli.errors import UnreadablePicture
+from lapsr_cli.image_io import deep, exif, iptc, png, profile, tiff, xmp
+from lapsr_cli.image_io.content import form_of, load, webp_is_lossy, webp_size
+from lapsr_cli.image_io.formats import READABLE
+from lapsr_cli.image_io.frames import alike, picture_of, turned
+from lapsr_cli.image_io.ifd import Damaged
+from lapsr_cli.image_io.lines import one_line, shown
+from lapsr_cli.image_io.picture import Header, Metadata, Photo, Picture, Timing
+
+__all__ = ["MAX_PIXELS", "probe", "read"]
+
+MAX_PIXELS = 1 << 29
+"""Pixels of all frames of a file that are decoded unless the caller says otherwise: 537 million."""
+
+# One limit and one way of telling: ours, for each call. Pillow's are for the whole process, and its
+# warnings go to stderr between the lines of this program.
+Image.MAX_IMAGE_PIXELS = None
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+
+_ANIMATED = {"PNG", "WEBP", "AVIF", "GIF"}
+_STRIP = "--strip-metadata leaves it out"
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """Frames as they are stored, and what the file says about them, unchecked."""
+
+    frames: tuple[Picture, ...]
+    lossy: bool
+    found: Metadata
+    timing: Timing | None = None
+    orientation: int | None = None  # None: what EXIF says; 1: the decoder saw to it
+    warnings: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()  # of metadata that could not be read at all
+
+
+def read(path: Path, *, max_pixels: int | None = MAX_PIXELS, strip_metadata: bool = False) -> Photo:
+    """Read everything a file holds, upright.
+
+    ``max_pixels``: more of them, all frames together, are refused before they are decoded; None
+    is no limit. ``strip_metadata``: of the metadata only the ICC profile is kept, without which
+    the colours would be others; and damaged metadata do not matter.
+
+    A picture in CMYK comes as sRGB; of a JPEG with several (MPO) and of a HEIC the first or
+    primary one comes alone. Raises UnreadablePicture, naming the file and why in one line.
+    """
+    with _named(path):
+        data = load(path)
+        form = form_of(data)
+        stored = _decoded(data, form, max_pixels)
+        photo = _described(stored, form, strip_metadata)
+        asked = READABLE.get(path.suffix.lower())
+        if asked and asked != form:
+            said = f"its name says {asked}, but it is {form}"
+            photo = replace(photo, warnings=(said, *photo.warnings))
+        return photo
+
+
+def probe(path: Path) -> Header:
+    """What a file says it holds; no pixel is decoded. Raises UnreadablePicture."""
+    with _named(path):
+        data = load(path)
+        form = form_of(data)
+        if form == "TIFF":
+            pages = tiff.pages(data)
+            height, width = pages[0].size
+            depth = 16 if pages[0].depth == 16 else 8
+            return Header(form, height, width, len(pages), pages[0].channels, depth)
+        with _opened(data, form) as image:
+            width, height = image.size
+            block = exif.bare(image.info.get("exif") or b"") if form != "HEIF" else b""
+            if block and exif.orientation_of(block) >= 5:
+                width, height = height, width
+            frames, _ = _count(image, form)
+            sixteen = form == "PNG" and data[24] == 16
+            return Header(form, height, width, frames, _channels(image), 16 if sixteen else 8)
+
+
+def _channels(image: Image.Image) -> int:
+    clear = "transparency" in image.info
+    colours = {"1": 1, "L": 1, "LA": 1, "I;16": 1}.get(image.mode, 3)
+    return colours + (clear or image.mode in ("LA", "RGBA", "PA"))
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Whatever goes wrong inside becomes one UnreadablePicture of one line that names the file."""
+    name = shown(path)
+    try:
+        yield
+    except UnreadablePicture as error:
+        raise UnreadablePicture(f"{name}: {one_line(error)}") from error
+    except MemoryError as error:
+        raise UnreadablePicture(f"{name}: more memory than there is would be needed") from error
+    except Damaged as error:
+        raise UnreadablePicture(f"{name}: damaged ({one_line(error)})") from error
+    except OSError as error:
+        raise UnreadablePicture(f"{name}: {error.strerror or one_line(error)}") from error
+    # Decoders raise whatever a damaged file makes them trip over.
+    except Exception as error:
+        reason = f"{type(error).__name__}: {one_line(error)}"
+        raise UnreadablePicture(f"{name}: damaged ({reason})") from error
+
+
+def _check_pixels(height: int, width: int, frames: int, most: int | None) -> None:
+    pixels = height * width * frames
+    if most is not None and pixels > most:
+        of = f" x {frames} frames" if frames > 1 else ""
+        raise UnreadablePicture(
+            f"{width} x {height}{of} are {pixels} pixels, more than --max-pixels {most}"
+        )
+
+
+def _decoded(data: bytes, form: str, most: int | None) -> _Stored:
+    if form == "TIFF":
+        return _read_tiff(data, most)
+    if form == "PNG" and data[24:25] == b"\x10":
+        return _read_deep_png(data, most)
+    if form == "HEIF":
+        return _read_heif(data, most)
+    return _read_pillow(data, form, most)
+
+
+def _opened(data: bytes, form: str) -> Image.Image:
+    """A file whose header Pillow has read."""
+    if form == "HEIF":
+        return _heif(data)
+    if form == "WEBP":
+        (size,) = struct.unpack_from("<I", data, 4)
+        if size + 8 > len(data) + 1:
+            raise UnreadablePicture(f"damaged (cut short: {len(data)} of {size + 8} bytes)")
+    formats = ["JPEG", "MPO"] if form == "JPEG" else [form]
+    try:
+        return Image.open(io.BytesIO(data), formats=formats)
+    except UnidentifiedImageError as error:
+        raise UnreadablePicture(f"damaged (it begins as {form}, and does not go on so)") from error
+
+
+def _count(image: Image.Image, form: str) -> tuple[int, int]:
+    """How many frames there are, and which is the first: an APNG may have a picture before."""
+    if form not in _ANIMATED:
+        return 1, 0
+    frames = int(getattr(image, "n_frames", 1))
+    before = int(bool(getattr(image, "default_image", False))) if frames > 1 else 0
+    return frames - before, before
+
+
+def _read_pillow(data: bytes, form: str, most: int | None) -> _Stored:
+    if form == "WEBP":
+        _check_pixels(*webp_size(data), 1, most)
+    with _opened(data, form) as image:
+        width, height = image.size
+        frames, first = _count(image, form)
+        _check_pixels(height, width, frames, most)
+        scale = _grey_scale(image)
+        if frames == 1:
+            image.seek(first)
+            image.load()
+            said, faults = _said(image, data, form)
+            return _one(image, form, data, said, faults, scale)
+        pictures: list[Picture] = []
+        durations: list[int] = []
+        for number in range(first, first + frames):
+            image.seek(number)
+            image.load()
+            pictures.append(picture_of(image))
+            durations.append(round(image.info.get("duration") or 0))
+        said, faults = _said(image, data, form)
+        timing = Timing(tuple(durations), _plays(image, form))
+        lossy = form == "AVIF" or (form == "WEBP" and webp_is_lossy(data))
+        return _Stored(alike(pictures), lossy, said, timing, faults=faults)
+
+
+def _grey_scale(image: Image.Image) -> int:
+    """What Pillow multiplies greys of 2 and 4 bits with; it leaves the clear one as it is."""
+    modes = str(getattr(image, "tile", ""))
+    return 85 if "L;2" in modes else 17 if "L;4" in modes else 1
+
+
+def _plays(image: Image.Image, form: str) -> int:
+    """How often an animation plays, 0 for ever."""
+    loop = image.info.get("loop")
+    if form == "GIF":  # repetitions, and without that extension there are none
+        return 1 if loop is None else loop + 1 if loop else 0
+    return int(loop or 0)
+
+
+def _one(
+    image: Image.Image, form: str, data: bytes, said: Metadata, faults: tuple[str, ...], scale: int
+) -> _Stored:
+    notes: list[str] = []
+    clear = image.info.get("transparency")
+    if scale > 1 and isinstance(clear, int):
+        image.info["transparency"] = clear * scale
+    if image.mode == "CMYK":
+        image, said, faults, note = _in_srgb(image, said, faults)
+        notes.append(note)
+    lossy = form in ("JPEG", "AVIF") or (form == "WEBP" and webp_is_lossy(data))
+    if form == "AVIF" and _deep_heif(data):
+        notes.append("its 10 or 12 bits a channel were read as 8")
+    if form == "PNG" and png.odd_gamma(data):
+        notes.append("its gamma (gAMA without a profile) is not carried over")
+    if form == "JPEG" and any(
+        content.startswith(b"http://ns.adobe.com/xmp/extension/")
+        for _, content in getattr(image, "applist", ())
+    ):
+        notes.append("the extended part of its XMP was left out")
+    return _Stored((picture_of(image),), lossy, said, warnings=tuple(notes), faults=faults)
+
+
+def _deep_heif(data: bytes) -> bool:
+    """Whether the pixel information (ISO/IEC 23008-12, pixi) names more than 8 bits."""
+    at = data.find(b"pixi", 0, 1 << 16)
+    return at >= 0 and len(data) > at + 9 and data[at + 9] > 8
+
+
+def _in_srgb(
+    image: Image.Image, said: Metadata, faults: tuple[str, ...]
+) -> tuple[Image.Image, Metadata, tuple[str, ...], str]:
+    """A CMYK picture in sRGB, without its profile; the last is the sentence about it."""
+    without = replace(said, icc_profile=None)
+    if said.icc_profile is None:
+        note = "CMYK without a profile became RGB by the plain formula"
+        return image.convert("RGB"), without, faults, note
+    try:
+        converted = profile.to_srgb(image, said.icc_profile)
+    except Damaged as error:
+        fault = f"ICC profile is damaged ({one_line(error)})"
+        note = "CMYK became RGB by the plain formula"
+        return image.convert("RGB"), without, (*faults, fault), note
+    return converted, without, faults, "CMYK became sRGB by its profile"
+
+
+def _said(image: Image.Image, data: bytes, form: str) -> tuple[Metadata, tuple[str, ...]]:
+    """What a file says beside its pixels, as it stands there, and what of it cannot be read."""
+    if form == "PNG":
+        try:
+            return png.found(data), ()
+        except Damaged as error:
+            return Metadata(), (f"ICC profile is damaged ({one_line(error)})",)
+    if form == "GIF":
+        return Metadata(), ()
+    info = image.info
+    faults: tuple[str, ...] = ()
+    segments = getattr(image, "applist", ())
+    if not info.get("icc_profile") and any(c.startswith(b"ICC_PROFILE\0") for _, c in segments):
+        faults = ("ICC profile is damaged (a part of it is missing)",)
+    resources = info.get("photoshop")
+    records = resources.get(0x0404) if isinstance(resources, dict) else None
+    # The resolution that Pillow takes from EXIF is taken again there.
+    dpi = info.get("dpi") if "jfif_unit" in info or form == "BMP" else None
+    found = Metadata(
+        icc_profile=info.get("icc_profile") or None,
+        exif=info.get("exif") or None,
+        xmp=info.get("xmp") or None,
+        iptc=iptc.records(records) if isinstance(records, bytes) else None,
+        dpi=dpi,
+    )
+    return found, faults
+
+
+def _read_deep_png(data: bytes, most: int | None) -> _Stored:
+    with _opened(data, "PNG") as image:
+        width, height = image.size
+        frames, _ = _count(image, "PNG")
+        _check_pixels(height, width, frames, most)
+        if frames > 1:
+            raise UnreadablePicture("an animation of 16 bits a sample is not supported")
+        said, faults = _said(image, data, "PNG")
+    odd = ("its gamma (gAMA without a profile) is not carried over",) if png.odd_gamma(data) else ()
+    return _Stored((deep.decode(data),), False, said, warnings=odd, faults=faults)
+
+
+def _read_tiff(data: bytes, most: int | None) -> _Stored:
+    pages = tiff.pages(data)
+    _check_pixels(1, sum(page.size[0] * page.size[1] for page in pages), 1, most)
+    said = tiff.found(pages[0])
+    faults: tuple[str, ...] = ()
+    try:
+        top = pages[0].directory
+        said = replace(said, exif=exif.of_directory(data, pages[0].layout, top))
+    except Damaged as error:
+        faults = (f"EXIF is damaged ({one_line(error)})",)
+    notes: list[str] = []
+    frames: list[Picture] = []
+    with ExitStack() as stack:
+        image: Image.Image | None = None
+        for page in pages:
+            page.check()
+            if page.depth == 16:
+                frames.append(_deep_page(data, page))
+                continue
+            image = image or stack.enter_context(_opened(data, "TIFF"))
+            image.seek(page.index)
+            image.load()  # which also turns it upright
+            if image.mode == "CMYK":
+                in_srgb, _, faults, note = _in_srgb(image, said, faults)
+                notes.append(note)
+                frames.append(picture_of(in_srgb))
+            else:
+                frames.append(picture_of(image))
+    if notes:
+        said = replace(said, icc_profile=None)
+    lossy = any(page.with_loss for page in pages)
+    unique = tuple(dict.fromkeys(notes))
+    return _Stored(tuple(frames), lossy, said, orientation=1, warnings=unique, faults=faults)
+
+
+def _deep_page(data: bytes, page: tiff.Page) -> Picture:
+    picture = deep.decode(data, page=page.index)
+    if picture.alpha is not None and page.extra == 0:
+        picture = Picture(picture.pixels)
+    elif page.extra == 1:
+        picture = deep.straight(picture)
+    return turned(picture, page.orientation)
+
+
+def _heif(data: bytes) -> Image.Image:
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise UnreadablePicture(
+            "HEIC needs the extra heif: pip install 'lapsr-cli[heif]'"
+        ) from error
+    primary = pillow_heif.open_heif(io.BytesIO(data))
+    info = dict(primary.info)
+    image: Image.Image = primary.to_pillow()
+    image.info = info
+    return image
+
+
+def _read_heif(data: bytes, most: int | None) -> _Stored:
+    with _heif(data) as image:
+        width, height = image.size
+        _check_pixels(height, width, 1, most)
+        image.load()
+        said, faults = _said(image, data, "HEIF")
+        notes = ("its 10 or 12 bits a channel were read as 8",) if _deep_heif(data) else ()
+        return _Stored(
+            (picture_of(image),), True, said, orientation=1, warnings=notes, faults=faults
+        )
+
+
+def _described(stored: _Stored, form: str, strip: bool) -> Photo:
+    """The frames upright, and the metadata that go with them checked."""
+    said, faults = stored.found, list(stored.faults)
+    block = exif.bare(said.exif) if said.exif else None
+    orientation = stored.orientation or 1
+    if block:
+        try:
+            orientation = stored.orientation or exif.orientation_of(block)
+            said = replace(said, dpi=said.dpi or exif.dpi_of(block))
+            block = exif.upright(block)
+        except Damaged as error:
+            faults.append(f"EXIF is damaged ({one_line(error)})")
+            block = None
+    notes = list(stored.warnings)
+    icc_profile = said.icc_profile
+    if icc_profile:
+        mode = "RGB" if stored.frames[0].pixels.ndim == 3 else "L"
+        try:
+            icc_profile = _fitting(icc_profile, mode, notes)
+        except Damaged as error:
+            faults.append(f"ICC profile is damaged ({one_line(error)})")
+            icc_profile = None
+    if faults and not strip:
+        raise UnreadablePicture(f"its {'; its '.join(faults)}; {_STRIP}")
+    notes += [f"its {fault} and was left out" for fault in faults]
+    metadata = Metadata(
+        icc_profile=icc_profile,
+        exif=block,
+        xmp=xmp.upright(said.xmp) if said.xmp else None,
+        iptc=said.iptc,
+        dpi=_sane(said.dpi),
+    )
+    if strip:
+        metadata = Metadata(icc_profile=icc_profile)
+    frames = tuple(turned(frame, orientation) for frame in stored.frames)
+    return Photo(frames, form, stored.lossy, metadata, stored.timing, tuple(notes))
+
+
+def _fitting(icc_profile: bytes, mode: str, notes: list[str]) -> bytes | None:
+    """The profile, or None for one of RGB on grey pixels, which programs ignore. Raises Damaged."""
+    if mode == "L" and profile.space_of(icc_profile) == "RGB":
+        notes.append("its ICC profile is for RGB, the picture is grey: the profile was left out")
+        return None
+    profile.check(icc_profile, mode)
+    return icc_profile
+
+
+def _sane(dpi: tuple[float, float] | None) -> tuple[float, float] | None:
+    if dpi is None or not all(0 < float(value) < 1e6 for value in dpi):
+        return None
+    return float(dpi[0]), float(dpi[1])
