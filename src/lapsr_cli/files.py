@@ -39,8 +39,9 @@ def find(
     """Every picture that ``inputs`` (files, folders, glob patterns) name, each once, in order.
 
     Folders are searched, with all below them if ``recursive``, sorted by name, for files with one
-    of ``suffixes`` (lower case, with the dot), but not below ``output``; patterns likewise. A file that is named outright
-    is taken whatever its suffix. Raises UsageError for an input folder that is the output folder.
+    of ``suffixes`` (lower case, with the dot), but not below ``output``; patterns likewise. A file
+    that is named outright is taken whatever its suffix. Raises UsageError for an input folder that
+    is the output folder.
     """
     sources: dict[str, Source] = {}
     problems: dict[str, str] = {}
@@ -147,9 +148,10 @@ class Named:
 def name_outputs(suffixes: Mapping[Source, str], naming: Naming) -> Named:
     """Name the outputs of every picture so that no two are the same file, and none is an input.
 
-    ``suffixes``: the pictures and what the names of their outputs end with. Pictures that would share an output (a.jpg and a.png, both made PNG) get their own suffix into
-    the name: a_jpg_x2.png. Where that does not tell them apart, the first keeps the name and the
-    others are ``clashes``, with the reason.
+    ``suffixes``: the pictures, and what the names of their outputs end with. Pictures that would
+    share an output (a.jpg and a.png, both made PNG) get their own suffix into the name:
+    a_jpg_x2.png. Where that does not tell them apart, the first keeps the name and the others are
+    ``clashes``, with the reason.
     """
     fold = _folds_case(naming.folder)
     plain = {s: naming.outputs(s, s.relative.stem, suffix) for s, suffix in suffixes.items()}

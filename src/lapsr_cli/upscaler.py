@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,8 +52,8 @@ class Upscaler:
             windows or Windows(),
             memory,
         )
-        self.name = next(iter(models))
-        self.lossy_name = next(reversed(models))
+        self.name, *others = models
+        self.lossy_name = others[-1] if others else self.name
         self.config = models[self.name].config
 
     @classmethod
@@ -125,15 +125,13 @@ def _picture_of(image: object) -> Picture:
     if not isinstance(image, np.ndarray) or image.dtype not in (np.uint8, np.uint16):
         raise UsageError("an image must be a PIL image or an array of uint8 or uint16")
     if not image.size or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))):
-        raise UsageError(
-            f"an array must be (H, W), (H, W, 3) or (H, W, 4), not {image.shape}"
-        )
+        raise UsageError(f"an array must be (H, W), (H, W, 3) or (H, W, 4), not {image.shape}")
     if image.ndim == 3 and image.shape[2] == 4:
         return Picture(image[..., :3], image[..., 3])
     return Picture(image)
 
 
-def _array_of(picture: Picture) -> NDArray[np.uint8]:
+def _array_of(picture: Picture) -> NDArray[Any]:
     if picture.alpha is None:
         return picture.pixels
     return np.concatenate([picture.pixels, picture.alpha[..., None]], axis=-1)

@@ -12,7 +12,7 @@ from lapsr_cli import image_io
 from lapsr_cli.batch.pipeline import check_factors
 from lapsr_cli.batch.planning import Work
 from lapsr_cli.errors import PictureError
-from lapsr_cli.image_io import SUFFIXES, Header, Picture
+from lapsr_cli.image_io import SUFFIXES, Header
 from lapsr_cli.sizes import Size, Target, enlargement
 from lapsr_cli.upscaler import Upscaler
 
@@ -38,14 +38,14 @@ class Forecast:
     @property
     def input_pixels(self) -> int:
         """Of all frames."""
-        return 0 if self.header is None else (
-            self.header.height * self.header.width * self.header.frames
+        return (
+            0
+            if self.header is None
+            else (self.header.height * self.header.width * self.header.frames)
         )
 
 
-def forecasts(
-    works: Sequence[Work], scales: Sequence[int], *, cascade: bool
-) -> Iterator[Forecast]:
+def forecasts(works: Sequence[Work], scales: Sequence[int], *, cascade: bool) -> Iterator[Forecast]:
     """Look at the header of every picture; no pixel is read."""
     for work in works:
         try:
@@ -74,9 +74,9 @@ def _forecast(work: Work, header: Header, size: Size, scales: Sequence[int]) -> 
 
 def seconds_per_pixel(upscaler: Upscaler, scale: int) -> float:
     """Time of the network for an input pixel, from one small picture."""
-    picture = Picture(np.zeros((_TRIAL_SIDE, _TRIAL_SIDE, 3), np.uint8))
+    pixels = np.zeros((_TRIAL_SIDE, _TRIAL_SIDE, 3), np.uint8)
     began = 0.0
     for _ in range(2):  # the first pass pays for what later ones find ready
         began = time.perf_counter()
-        upscaler(picture.pixels, (scale,))
+        upscaler(pixels, (scale,))
     return (time.perf_counter() - began) / _TRIAL_SIDE**2

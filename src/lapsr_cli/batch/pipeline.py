@@ -27,7 +27,7 @@ from lapsr_cli.batch.budget import Budget
 from lapsr_cli.batch.planning import Selection, Work
 from lapsr_cli.device import free_memory
 from lapsr_cli.errors import DiskFull, PictureError, UnwritablePicture, UsageError
-from lapsr_cli.image_io import Header, Photo, Picture
+from lapsr_cli.image_io import SUFFIXES, Header, Photo, Picture
 from lapsr_cli.passes import Advance, Result, Task
 from lapsr_cli.report import Outcome, Output
 from lapsr_cli.sizes import LARGEST_CASCADE, Size, Target, enlargement, shrunk
@@ -206,6 +206,11 @@ class _Pipeline:
         for target, path in work.outputs.items():
             result = target.size(size)
             image_io.check_size(path, result.height, result.width)
+            if header.frames > 1 and not image_io.holds_frames(path, timed=header.form != "TIFF"):
+                raise UnwritablePicture(
+                    f"{path}: {SUFFIXES[path.suffix.lower()]} cannot hold the {header.frames}"
+                    f" frames of {work.source.path}; give -f webp or tiff"
+                )
         need = bytes_needed(work, header, scales)
         if need > free_memory(torch.device("cpu")):
             raise UnwritablePicture(
@@ -300,12 +305,15 @@ class _Pipeline:
         """In an encoder's thread: every output of a picture, and what became of it."""
         read = opened.read
         outputs: list[Output] = []
+        losses: dict[str, None] = {}
         message = ""
         try:
             for target, path in read.work.outputs.items():
                 if self.abandoned.is_set():
                     return
                 outputs.append(self._write_one(opened, target, path))
+                lost = image_io.losses(opened.photo, path, self.selection.encoding)
+                losses |= dict.fromkeys(lost)
         except PictureError as error:
             if _is_full(error):
                 self._fail(DiskFull(f"{error}; what is there so far is whole"))
@@ -322,7 +330,7 @@ class _Pipeline:
                 status="failed" if message else "done",
                 outputs=tuple(outputs),
                 message=message,
-                warnings=(*read.work.notes, *opened.photo.warnings, *opened.notes),
+                warnings=(*read.work.notes, *opened.photo.warnings, *opened.notes, *losses),
                 model=opened.model,
                 device=str(upscaler.device.torch_device),
                 precision=upscaler.device.precision,

@@ -19,6 +19,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from lapsr_cli.image_io.lines import shown
+
 if TYPE_CHECKING:
     from typing_extensions import Self
 
@@ -31,8 +33,8 @@ console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_
 
 
 def say(message: str) -> None:
-    """One line on stderr."""
-    console.print(message)
+    """One line on stderr; what does not print (newlines, stray bytes in names) is escaped."""
+    console.print(shown(message))
 
 
 def be_quiet() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 _NETWORK = ("depth", "recursions", "skip", "shared", "global_residual", "pyramid")
 """Flags that are fields of PyramidConfig; every other one of ``flags`` is a field of Recipe."""
-
 
 
 def _of_preset(*names: str, help: str, **options: Any) -> Callable[[Any], Any]:  # noqa: A002

@@ -275,13 +275,13 @@ def _upscale(wish: Wish) -> int:
     prepare_folder(wish.output)
     if wish.report_file is not None:
         prepare_folder(wish.report_file.parent)
-    for line in _introduction(wish, upscalers):
+    for line in _introduction(upscalers):
         say(line)
     with stop_signal() as stop:
         return _Session(wish, selection, limits, upscalers, stop).run(todo)
 
 
-def _introduction(wish: Wish, upscalers: Sequence[Upscaler]) -> Iterator[str]:
+def _introduction(upscalers: Sequence[Upscaler]) -> Iterator[str]:
     from lapsr_cli.weights.manifest import manifest
 
     for name, runtime in upscalers[0].passes.runtimes.items():
@@ -421,17 +421,20 @@ def _forecast(todo: Plan, upscaler: Upscaler, selection: Selection, limits: Limi
             click.echo(f"{_printable(path)}  {size.width} x {size.height}")
     for problem in problems:
         say(f"would fail: {problem}")
-    speed = {e: seconds_per_pixel(upscaler, e) for e in {f.enlargement for f in found} if e in
-             upscaler.config.scales}
+    speed = {
+        e: seconds_per_pixel(upscaler, e)
+        for e in {f.enlargement for f in found}
+        if e in upscaler.config.scales
+    }
     seconds = sum(f.input_pixels * speed.get(f.enlargement, 0.0) for f in found)
-    size = sum(each.bytes for each in found)
+    written = sum(each.bytes for each in found)
     files = sum(len(each.sizes) for each in found)
     skipped = sum(outcome.status == "skipped" for outcome in todo.settled)
     there = next(p for p in (selection.output, *selection.output.absolute().parents) if p.exists())
     free = shutil.disk_usage(there).free
     say(
         f"{files} files from {len(found)} pictures, {skipped} skipped, {len(problems)} would fail;"
-        f" about {size / 1e6:.0f} MB ({free / 1e9:.1f} GB free), {seconds:.0f} s of the network"
+        f" about {written / 1e6:.0f} MB ({free / 1e9:.1f} GB free), {seconds:.0f} s of the network"
     )
     return 1 if problems else 0
 
@@ -457,5 +460,7 @@ def _colour(text: str | None) -> tuple[int, int, int] | None:
     try:
         red, green, blue = ImageColor.getrgb(text)[:3]
     except ValueError as error:
-        raise UsageError(f"--background {text}: must be a colour, as in white or #ff8800") from error
+        raise UsageError(
+            f"--background {text}: must be a colour, as in white or #ff8800"
+        ) from error
     return red, green, blue
