@@ -59,7 +59,7 @@ class Selection:
             raise UsageError("INPUT is missing: name files, folders or patterns")
         if not self.scales:
             raise UsageError("-s/--scale: name at least one scale")
-        if self.form != "auto" and f".{self.form}" not in SUFFIXES:
+        if self.form not in {"auto", "jpg", "jpeg", "png", "webp", "tif", "tiff"}:
             raise UsageError(f"-f/--format {self.form}: must be auto, jpg, png, webp or tiff")
         if not 1 <= self.quality <= 100:
             raise UsageError(f"--quality {self.quality}: must be from 1 to 100")

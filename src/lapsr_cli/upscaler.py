@@ -137,7 +137,7 @@ class Upscaler:
         """
         if not isinstance(image, Image.Image):
             pyramid = self._one(Picture(_checked(image)), scales)
-            return {scale: picture.pixels for scale, picture in pyramid.items()}
+            return {scale: p.pixels.astype(np.uint8, copy=False) for scale, p in pyramid.items()}
         source = from_pil(image)
         if source.alpha is not None or source.depth == 16:  # until alpha and 16 bits go through
             raise UnreadablePicture("transparency and 16 bits are not supported yet")

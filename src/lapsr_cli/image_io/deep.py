@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from lapsr_cli.image_io.frames import split
 from lapsr_cli.image_io.picture import Picture
 
-__all__ = ["decode", "encode_png", "straight"]
+__all__ = ["decode", "encode_png"]
 
 
 @functools.cache
@@ -26,7 +26,8 @@ def _vips() -> ModuleType:
 
 
 def decode(data: bytes, **options: int) -> Picture:
-    """The 16-bit picture of an encoded PNG or of a page (``page=``) of a TIFF, as it is stored.
+    """The 16-bit picture of an encoded PNG or of a page (``page=``) of a TIFF, as it
+    is stored, but for alpha, which libvips makes straight.
 
     Raises pyvips.Error for data that are damaged or cut short.
     """
@@ -35,17 +36,6 @@ def decode(data: bytes, **options: int) -> Picture:
         raise ValueError(f"{image.format} samples")
     samples: NDArray[np.uint16] = image.numpy()
     return split(samples)
-
-
-def straight(picture: Picture) -> Picture:
-    """A picture whose colours were multiplied with its alpha, with that undone, rounded."""
-    if picture.alpha is None:
-        return picture
-    alpha = picture.alpha if picture.pixels.ndim == 2 else picture.alpha[..., None]
-    divisor = np.maximum(alpha, 1).astype(np.uint64)
-    undone = (picture.pixels.astype(np.uint64) * picture.full + divisor // 2) // divisor
-    clamped = np.where(alpha == 0, 0, np.minimum(undone, picture.full))
-    return Picture(clamped.astype(picture.pixels.dtype), picture.alpha)
 
 
 def encode_png(picture: Picture, compress: int) -> bytes:

@@ -10,7 +10,7 @@ from lapsr_cli.image_io import exif, iptc
 from lapsr_cli.image_io.ifd import Damaged
 from lapsr_cli.image_io.picture import Metadata
 
-__all__ = ["SIGNATURE", "chunks", "described", "found", "odd_gamma"]
+__all__ = ["SIGNATURE", "channels", "chunks", "described", "found", "odd_gamma"]
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _XMP = b"XML:com.adobe.xmp"
@@ -28,6 +28,12 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
             return
         yield kind, b"" if kind in (b"IDAT", b"fdAT") else data[at + 8 : at + 8 + size]
         at += 12 + size
+
+
+def channels(data: bytes) -> int:
+    """Samples a pixel as read, by the header and by whether some colour is clear."""
+    clear = any(kind == b"tRNS" for kind, _ in chunks(data))
+    return {0: 1, 4: 2, 6: 4}.get(data[25], 3) + clear
 
 
 def found(data: bytes) -> Metadata:

@@ -89,8 +89,9 @@ def probe(path: Path) -> Header:
             if block and exif.orientation_of(block) >= 5:
                 width, height = height, width
             frames, _ = _count(image, form)
+            channels = png.channels(data) if form == "PNG" else _channels(image)
             sixteen = form == "PNG" and data[24] == 16
-            return Header(form, height, width, frames, _channels(image), 16 if sixteen else 8)
+            return Header(form, height, width, frames, channels, 16 if sixteen else 8)
 
 
 def _channels(image: Image.Image) -> int:
@@ -327,8 +328,6 @@ def _deep_page(data: bytes, page: tiff.Page) -> Picture:
     picture = deep.decode(data, page=page.index)
     if picture.alpha is not None and page.extra == 0:
         picture = Picture(picture.pixels)
-    elif page.extra == 1:
-        picture = deep.straight(picture)
     return turned(picture, page.orientation)
 
 
