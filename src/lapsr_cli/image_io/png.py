@@ -107,8 +107,11 @@ def odd_gamma(data: bytes) -> bool:
 def described(encoded: bytes, metadata: Metadata) -> bytes:
     """An encoded PNG with what is said about it put in front of the pixels."""
     after_header = len(SIGNATURE) + 25
+    at = after_header
+    while encoded[at + 4 : at + 8] == b"pHYs":  # libvips says 1 mm a pixel where nobody did
+        at += 12 + struct.unpack_from(">I", encoded, at)[0]
     said = b"".join(_chunk(kind, content) for kind, content in _said(metadata))
-    return encoded[:after_header] + said + encoded[after_header:]
+    return encoded[:after_header] + said + encoded[at:]
 
 
 def _said(metadata: Metadata) -> Iterable[tuple[bytes, bytes]]:

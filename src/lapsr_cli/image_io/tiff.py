@@ -156,8 +156,12 @@ def write(frames: tuple[Picture, ...], metadata: Metadata, file: BinaryIO, compr
 
 
 def _said(layout: Layout, metadata: Metadata, *, first: bool) -> Iterator[Entry]:
-    """The profile belongs to every page, the rest to the first."""
-    x, y = metadata.dpi or (0.0, 0.0)
+    """The profile and the resolution belong to every page, the rest to the first.
+
+    A resolution that EXIF gives stays as EXIF has it.
+    """
+    agreed = first and metadata.exif and exif.dpi_of(metadata.exif) == metadata.dpi
+    x, y = (0.0, 0.0) if agreed else metadata.dpi or (0.0, 0.0)
     if metadata.icc_profile:
         yield Entry(_ICC, _UNDEFINED, len(metadata.icc_profile), metadata.icc_profile)
     if x > 0 and y > 0:

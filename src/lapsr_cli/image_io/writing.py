@@ -305,7 +305,7 @@ def _avif(photo: Photo, encoding: Encoding) -> dict[str, Any]:
 
 
 def _bmp(photo: Photo, _: Encoding) -> dict[str, Any]:
-    return {"dpi": photo.metadata.dpi} if photo.metadata.dpi else {}
+    return {"dpi": photo.metadata.dpi or (0, 0)}
 
 
 def _gif(photo: Photo, _: Encoding) -> dict[str, Any]:
