@@ -12,7 +12,7 @@ import pytest
 import pyvips
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from lapsr_cli.errors import UnreadablePicture, UnwritablePicture
 from lapsr_cli.image_io import Encoding, Metadata, Photo, Picture, losses, read, write
@@ -223,8 +223,6 @@ def test_16_bit_orientation(tmp_path: Path, suffix: str, orientation: int) -> No
     (frame,) = read(path).frames
     tagged = Image.fromarray((deep // 5000).astype(np.uint8))
     tagged.getexif()[0x0112] = orientation
-    from PIL import ImageOps
-
     upright = np.asarray(ImageOps.exif_transpose(tagged)).astype(int) * 5000
     assert np.array_equal(frame.pixels, upright)
     assert frame.alpha is not None
@@ -380,7 +378,7 @@ def test_a_tiff_of_another_program_gives_its_exif(tmp_path: Path) -> None:
     exif[0x8298] = "Me"
     exif.get_ifd(0x8769)[0x9003] = "2026:01:02 03:04:05"
     exif.get_ifd(0x8825)[1] = "S"
-    Image.new("RGB", (4, 4)).save(tmp_path / "a.tif", exif=exif)
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.tif", exif=exif.tobytes())
     write(read(tmp_path / "a.tif"), tmp_path / "b.jpg")
     with Image.open(tmp_path / "b.jpg") as image:
         found = image.getexif()

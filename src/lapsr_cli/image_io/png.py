@@ -10,7 +10,7 @@ from lapsr_cli.image_io import exif, iptc
 from lapsr_cli.image_io.ifd import Damaged
 from lapsr_cli.image_io.picture import Metadata
 
-__all__ = ["SIGNATURE", "channels", "chunks", "described", "found", "odd_gamma"]
+__all__ = ["SIGNATURE", "channels", "check", "chunks", "described", "found", "odd_gamma"]
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _XMP = b"XML:com.adobe.xmp"
@@ -28,6 +28,26 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
             return
         yield kind, b"" if kind in (b"IDAT", b"fdAT") else data[at + 8 : at + 8 + size]
         at += 12 + size
+
+
+def check(data: bytes) -> None:
+    """Raise Damaged for a chunk that matters (an upper-case one) whose checksum is wrong.
+
+    Pillow does not look at those of the pixels, and shows something else instead.
+    """
+    at = len(SIGNATURE)
+    view = memoryview(data)
+    while at + 12 <= len(data):
+        size, kind = struct.unpack_from(">I4s", data, at)
+        end = at + 8 + size
+        if end + 4 > len(data):
+            raise Damaged(f"cut short in its chunk {kind.decode('latin-1')}")
+        (stated,) = struct.unpack_from(">I", data, end)
+        if kind[:1].isupper() and zlib.crc32(view[at + 4 : end]) != stated:
+            raise Damaged(f"the checksum of its chunk {kind.decode('latin-1')} is wrong")
+        if kind == b"IEND":
+            return
+        at = end + 4
 
 
 def channels(data: bytes) -> int:

@@ -132,6 +132,8 @@ def _check_pixels(height: int, width: int, frames: int, most: int | None) -> Non
 def _decoded(data: bytes, form: str, most: int | None) -> _Stored:
     if form == "TIFF":
         return _read_tiff(data, most)
+    if form == "PNG":
+        png.check(data)
     if form == "PNG" and data[24:25] == b"\x10":
         return _read_deep_png(data, most)
     if form == "HEIF":
