@@ -190,16 +190,13 @@ def test_palettes_become_what_they_mean(tmp_path: Path) -> None:
 @pytest.mark.parametrize("photometric", ["white is zero", "multiplied", "unspecified"])
 def test_16_bit_tiffs_that_mean_something_else(tmp_path: Path, photometric: str) -> None:
     """Inverted grey, colours multiplied with alpha, and a sample that is no alpha."""
+    extra = {"multiplied": (0x0152, 3, 1, b"\1\0"), "unspecified": (0x0152, 3, 1, b"\0\0")}
     samples = noise(4, 5, 1 if photometric == "white is zero" else 4, depth=16)
     if photometric == "multiplied":
         alpha = samples[..., 3].astype(float) / 65535
         samples[..., :3] = (samples[..., :3] * alpha[..., None]).round()
-    kinds = (
-        []
-        if samples.shape[2] == 1
-        else [(0x0152, 3, 1, b"\1\0" if alpha_kind(photometric) else b"\0\0")]
-    )
-    (tmp_path / "a.tif").write_bytes(tiff(samples, 0 if samples.shape[2] == 1 else 2, *kinds))
+    meaning = [] if samples.shape[2] == 1 else [extra[photometric]]
+    (tmp_path / "a.tif").write_bytes(tiff(samples, 0 if samples.shape[2] == 1 else 2, *meaning))
     (frame,) = read(tmp_path / "a.tif").frames
     if photometric == "white is zero":
         assert np.array_equal(frame.pixels, 65535 - samples[..., 0])
@@ -210,10 +207,6 @@ def test_16_bit_tiffs_that_mean_something_else(tmp_path: Path, photometric: str)
         assert frame.alpha is not None
         again = frame.pixels * (frame.alpha.astype(float) / 65535)[..., None]
         assert np.abs(again - samples[..., :3]).max() <= 1
-
-
-def alpha_kind(photometric: str) -> bool:
-    return photometric == "multiplied"
 
 
 def tiff(samples: Samples, photometric: int, *extra: drawn_files.Entry, kind: int = 1) -> bytes:
@@ -260,7 +253,7 @@ def test_alpha_is_flattened_where_there_is_none(tmp_path: Path, depth: int, grey
     assert not path.exists()
     assert not holds_alpha(path)
     write(picture, path, Encoding(background=(250, 128, 3)))
-    share = (alpha / (1 << depth).__sub__(1))[..., None]
+    share = (alpha / ((1 << depth) - 1))[..., None]
     planes = pixels[..., None] if grey else pixels
     expected = planes / ((1 << depth) - 1) * 255 * share + np.array([250, 128, 3]) * (1 - share)
     error = np.abs(read(path).frames[0].pixels - expected).max()
@@ -409,31 +402,17 @@ def test_pages_go_into_tiff_alone(tmp_path: Path) -> None:
 
 
 def test_a_smaller_copy_in_a_tiff_is_no_page(tmp_path: Path) -> None:
-    small = Image.new("L", (2, 2))
-    big = Image.new("L", (8, 8), 9)
-    big.save(tmp_path / "a.tif", save_all=True, append_images=[small], tiffinfo={})
-    assert len(read(tmp_path / "a.tif").frames) == 2
-    small.encoderinfo = {}
-    reduced = io.BytesIO()
-    big.save(reduced, "TIFF")
-    data = bytearray(reduced.getvalue())
-    at = len(data)
-    samples = np.full((2, 2, 1), 3, np.uint8)
-    second = tiff(samples, 1, (0x00FE, 4, 1, b"\1\0\0\0"))
-    # The second directory goes behind the first file; its pixels are those of the first bytes.
-    first = int.from_bytes(data[4:8], "little")
-    count = int.from_bytes(data[first : first + 2], "little")
-    where = first + 2 + 12 * count
-    data[where : where + 4] = (at + at % 2).to_bytes(4, "little")
-    body = second[12:]
-    (tmp_path / "b.tif").write_bytes(bytes(data) + bytes(at % 2) + shifted(body, at + at % 2 - 12))
-    assert [frame.height for frame in read(tmp_path / "b.tif").frames] == [8]
-
-
-def shifted(directory: bytes, by: int) -> bytes:
-    """A directory of SHORTs whose only value elsewhere would be moved; there is none here."""
-    assert by > 0
-    return directory
+    """Two directories for the same strip; the second says whether it is a page or a preview."""
+    for kind, count in ((0, 2), (1, 1)):
+        first = bytearray(tiff(noise(8, 8, 1), 1))
+        at = len(first)
+        first[-4:] = at.to_bytes(4, "little")  # all values fit their entries: the pointer is last
+        numbers = {0x0100: 2, 0x0101: 2, 0x0102: 8, 0x0103: 1, 0x0106: 1, 0x0111: 8, 0x0117: 4}
+        entries = [(tag, 3, 1, value.to_bytes(2, "little")) for tag, value in numbers.items()]
+        second = drawn_files.ifd("<", at, [(0x00FE, 4, 1, bytes([kind, 0, 0, 0])), *entries])
+        (tmp_path / "a.tif").write_bytes(bytes(first) + second)
+        assert len(read(tmp_path / "a.tif").frames) == count
+        assert probe(tmp_path / "a.tif").frames == count
 
 
 def test_cmyk_goes_through_its_profile_or_the_plain_formula(tmp_path: Path) -> None:
@@ -461,7 +440,12 @@ def test_a_cmyk_profile_is_used_and_dropped(tmp_path: Path) -> None:
             stored = image.convert("CMYK").copy()
         srgb = ImageCms.createProfile("sRGB")
         expected = ImageCms.profileToProfile(
-            stored, io.BytesIO(profile), srgb, renderingIntent=1, outputMode="RGB", flags=0x2000
+            stored,
+            io.BytesIO(profile),
+            srgb,
+            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            outputMode="RGB",
+            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
         )
         assert np.array_equal(back.frames[0].pixels, np.asarray(expected))
         plain = np.asarray(stored.convert("RGB")).astype(int)
@@ -559,7 +543,7 @@ def test_options_name_their_flag() -> None:
         ({"background": (0, 0, 256)}, "--background"),
     ):
         with pytest.raises(UsageError, match=flag):
-            Encoding(**options)  # type: ignore[arg-type]
+            Encoding(**options)
 
 
 def test_names_and_what_they_hold() -> None:

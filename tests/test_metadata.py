@@ -1,4 +1,4 @@
-"""What files say beside their pixels: carried over, corrected where it is wrong, refused if broken."""
+"""What files say beside their pixels: carried over, corrected where wrong, refused if broken."""
 
 from __future__ import annotations
 
@@ -54,6 +54,10 @@ def enlarged(photo: Photo, height: int, width: int) -> Photo:
     return replace(photo, frames=(frame,))
 
 
+def number(value: bytes, order: str) -> int:
+    return int.from_bytes(value, "little" if order == "<" else "big")
+
+
 @pytest.mark.parametrize("suffix", HOLDS_EXIF)
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_everything_a_camera_says_goes_along(tmp_path: Path, suffix: str, order: str) -> None:
@@ -71,10 +75,10 @@ def test_everything_a_camera_says_goes_along(tmp_path: Path, suffix: str, order:
             assert after[place] == value, place
     assert after[0x8769, 0x927C] == MAKER_NOTE
     # A size that no SHORT holds becomes a LONG.
-    assert int.from_bytes(after[0x8769, 0xA002], {"<": "little", ">": "big"}[order]) == width  # type: ignore[arg-type]
-    assert int.from_bytes(after[0x8769, 0xA003], {"<": "little", ">": "big"}[order]) == 160  # type: ignore[arg-type]
+    assert number(after[0x8769, 0xA002], order) == width
+    assert number(after[0x8769, 0xA003], order) == 160
     if suffix != ".avif":
-        assert int.from_bytes(after[0, 0x0112], {"<": "little", ">": "big"}[order]) == 1  # type: ignore[arg-type]
+        assert number(after[0, 0x0112], order) == 1
     assert back.icc_profile == SAID.icc_profile
     assert back.dpi == pytest.approx((300, 150), abs=0.02)
     assert back.xmp is not None
@@ -151,7 +155,7 @@ def test_display_p3_survives_untouched(tmp_path: Path) -> None:
     for suffix in (".png", ".tiff", ".webp"):
         path = tmp_path / f"a{suffix}"
         options = {"lossless": True} if suffix == ".webp" else {}
-        Image.fromarray(pixels).save(path, icc_profile=SAID.icc_profile, **options)
+        Image.fromarray(pixels).save(path, None, icc_profile=SAID.icc_profile, **options)
         photo = read(path)
         assert np.array_equal(photo.frames[0].pixels, pixels)
         out = tmp_path / f"b{suffix}"
@@ -196,9 +200,9 @@ def test_exif_orientation_is_applied_and_reset(
     path = tmp_path / f"turned{suffix}"
     exif = Image.Exif()
     exif[0x0112] = orientation
-    Image.fromarray(np.ascontiguousarray(stored)).save(path, exif=exif, quality=100) if (
-        suffix != ".tiff"
-    ) else Image.fromarray(np.ascontiguousarray(stored)).save(path, exif=exif)
+    options = {} if suffix == ".tiff" else {"quality": 100}
+    image = Image.fromarray(np.ascontiguousarray(stored))
+    image.save(path, exif=exif, **options)  # type: ignore[arg-type]
     for _ in range(2):
         photo = read(path)
         pixels = photo.frames[0].pixels
@@ -245,7 +249,7 @@ def test_the_block_is_changed_in_place() -> None:
 
 
 def test_small_deviations_of_cameras_do_not_matter(tmp_path: Path) -> None:
-    """An odd type, a missing end, bytes behind it: Pillow cannot write them all, but nobody asks."""
+    """An odd type, a missing end, bytes behind it: Pillow cannot write them all."""
     odd = [
         (0x0112, 3, 1, b"\6\0"),
         (0x011A, 2, 4, b"n/a\0"),
@@ -253,12 +257,12 @@ def test_small_deviations_of_cameras_do_not_matter(tmp_path: Path) -> None:
         (0xA002, 55, 9, b""),
     ]
     plain = b"II*\0\x08\0\0\0" + drawn_files.ifd("<", 8, odd)
-    for number, block in enumerate((plain, plain[:-4], plain + b"trailing" * 9)):
-        path = tmp_path / f"{number}.jpg"
+    for which, block in enumerate((plain, plain[:-4], plain + b"trailing" * 9)):
+        path = tmp_path / f"{which}.jpg"
         Image.new("RGB", (20, 10)).save(path, exif=b"Exif\0\0" + block)
         photo = read(path)
         assert photo.frames[0].pixels.shape == (20, 10, 3)
-        assert photo.metadata.dpi is None or number >= 0
+        assert photo.metadata.dpi is None
         write(photo, path)
         assert read(path).frames[0].pixels.shape == (20, 10, 3)
 
@@ -325,7 +329,7 @@ def test_what_a_jpeg_cannot_hold_is_said(tmp_path: Path, key: str) -> None:
     long = b"\x1c\x02\x78\x80\x04" + bytes(70_000)
     if key == "exif":
         long = b"II*\0\x08\0\0\0" + drawn_files.ifd("<", 8, [(0x010E, 2, 70_000, bytes(70_000))])
-    said = Metadata(**{key: long})
+    said = Metadata(**{key: long})  # type: ignore[arg-type]
     photo = Photo((Picture(np.zeros((4, 4), np.uint8)),), "PNG", False, said)
     with pytest.raises(UnwritablePicture, match=rf"a\.jpg: its {key.upper()} of 70\d\d\d bytes"):
         write(photo, tmp_path / "a.jpg")
@@ -403,3 +407,25 @@ def test_any_bytes_are_a_block_or_damaged(data: st.DataObject) -> None:
     assert len(upright) <= len(before)
     changed = block_of.resized(upright, 70_000, 70_000)
     assert len(changed) == len(upright)
+
+
+def test_what_is_not_carried_over_is_said(tmp_path: Path) -> None:
+    """Gamma without a profile, the second part of a long XMP, more than 8 bits of AVIF."""
+    samples = np.zeros((3, 3, 3), np.uint8)
+    for gamma, said in ((100_000, True), (45_455, False)):
+        path = tmp_path / f"{gamma}.png"
+        path.write_bytes(drawn_files.png(samples, (b"gAMA", struct.pack(">I", gamma))))
+        assert any("gamma" in warning for warning in read(path).warnings) is said
+    extension = b"http://ns.adobe.com/xmp/extension/\0" + bytes(50)
+    segment = b"\xff\xe1" + struct.pack(">H", len(extension) + 2) + extension
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg", extra=segment, xmp=drawn_files.xmp(1))
+    assert "XMP" in read(tmp_path / "a.jpg").warnings[0]
+    for bits in (8, 10):
+        image = pyvips.Image.black(32, 32, bands=3).cast("ushort") + 40_000
+        image = image.copy(interpretation="rgb16") if bits == 10 else (image / 257).cast("uchar")
+        path = tmp_path / f"{bits}.avif"
+        path.write_bytes(image.heifsave_buffer(compression="av1", bitdepth=bits))
+        assert [w for w in read(path).warnings if "10 or 12 bits" in w] == (
+            [] if bits == 8 else list(read(path).warnings)
+        )
+    assert read(tmp_path / "10.avif").warnings

@@ -1,6 +1,7 @@
 """16 bits a sample: libvips decodes and encodes what Pillow holds in 8 bits only.
 
-libvips is loaded when the first such file comes; most runs never need it.
+It also decodes compressed TIFFs of 8 bits. libvips is loaded when the first such file comes; most
+runs never need it.
 """
 
 from __future__ import annotations
@@ -10,10 +11,8 @@ import importlib
 from types import ModuleType
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lapsr_cli.image_io.frames import split
-from lapsr_cli.image_io.picture import Picture
+from lapsr_cli.image_io.picture import Picture, Samples
 
 __all__ = ["decode", "encode_png"]
 
@@ -25,17 +24,17 @@ def _vips() -> ModuleType:
     return vips
 
 
-def decode(data: bytes, **options: int) -> Picture:
-    """The 16-bit picture of an encoded PNG or of a page (``page=``) of a TIFF, as it
-    is stored, but for alpha, which libvips makes straight.
+def decode(data: bytes, **options: int) -> Samples:
+    """The samples, (H, W, channels), of an encoded PNG or of a page (``page=``) of a TIFF, as they
+    are stored, but for alpha, which libvips makes straight.
 
     Raises pyvips.Error for data that are damaged or cut short.
     """
     image = _vips().Image.new_from_buffer(data, "", access="sequential", fail_on="error", **options)
-    if image.format != "ushort":
+    if image.format not in ("uchar", "ushort"):
         raise ValueError(f"{image.format} samples")
-    samples: NDArray[np.uint16] = image.numpy()
-    return split(samples)
+    samples: Samples = image.numpy()
+    return samples.reshape(image.height, image.width, image.bands)
 
 
 def encode_png(picture: Picture, compress: int) -> bytes:

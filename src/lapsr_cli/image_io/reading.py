@@ -1,6 +1,6 @@
 """Reading files: guarded first, then decoded, then turned upright and described.
 
-Pillow decodes 8 bits, libvips 16 (``deep``), pillow-heif HEIC. What a file is, its content says.
+Pillow decodes 8 bits, libvips 16 (``deep``) and compressed TIFF, pillow-heif HEIC. What a file is, its content says.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
@@ -19,7 +20,7 @@ from lapsr_cli.errors import UnreadablePicture
 from lapsr_cli.image_io import deep, exif, iptc, png, profile, tiff, xmp
 from lapsr_cli.image_io.content import form_of, load, webp_is_lossy, webp_size
 from lapsr_cli.image_io.formats import READABLE
-from lapsr_cli.image_io.frames import alike, picture_of, turned
+from lapsr_cli.image_io.frames import alike, picture_of, split, turned
 from lapsr_cli.image_io.ifd import Damaged
 from lapsr_cli.image_io.lines import one_line, shown
 from lapsr_cli.image_io.picture import Header, Metadata, Photo, Picture, Timing
@@ -267,8 +268,7 @@ def _said(image: Image.Image, data: bytes, form: str) -> tuple[Metadata, tuple[s
         faults = ("ICC profile is damaged (a part of it is missing)",)
     resources = info.get("photoshop")
     records = resources.get(0x0404) if isinstance(resources, dict) else None
-    # The resolution that Pillow takes from EXIF is taken again there.
-    dpi = info.get("dpi") if "jfif_unit" in info or form == "BMP" else None
+    dpi = info.get("dpi") if form == "BMP" else _jfif_dpi(info)
     found = Metadata(
         icc_profile=info.get("icc_profile") or None,
         exif=info.get("exif") or None,
@@ -277,6 +277,15 @@ def _said(image: Image.Image, data: bytes, form: str) -> tuple[Metadata, tuple[s
         dpi=dpi,
     )
     return found, faults
+
+
+def _jfif_dpi(info: dict[Any, Any]) -> tuple[float, float] | None:
+    """The resolution in a JPEG's own header; Pillow's "dpi" may come from EXIF, or be made up."""
+    factor = {1: 1.0, 2: 2.54}.get(info.get("jfif_unit", 0))
+    if factor is None:
+        return None
+    x, y = info["jfif_density"]
+    return x * factor, y * factor
 
 
 def _read_deep_png(data: bytes, most: int | None) -> _Stored:
@@ -288,7 +297,7 @@ def _read_deep_png(data: bytes, most: int | None) -> _Stored:
             raise UnreadablePicture("an animation of 16 bits a sample is not supported")
         said, faults = _said(image, data, "PNG")
     odd = ("its gamma (gAMA without a profile) is not carried over",) if png.odd_gamma(data) else ()
-    return _Stored((deep.decode(data),), False, said, warnings=odd, faults=faults)
+    return _Stored((split(deep.decode(data)),), False, said, warnings=odd, faults=faults)
 
 
 def _read_tiff(data: bytes, most: int | None) -> _Stored:
@@ -307,8 +316,9 @@ def _read_tiff(data: bytes, most: int | None) -> _Stored:
         image: Image.Image | None = None
         for page in pages:
             page.check()
-            if page.depth == 16:
-                frames.append(_deep_page(data, page))
+            if page.depth == 16 or page.plain_but_packed:
+                samples = deep.decode(data, page=page.index)[..., : page.channels]
+                frames.append(turned(split(samples), page.orientation))
                 continue
             image = image or stack.enter_context(_opened(data, "TIFF"))
             image.seek(page.index)
@@ -324,13 +334,6 @@ def _read_tiff(data: bytes, most: int | None) -> _Stored:
     lossy = any(page.with_loss for page in pages)
     unique = tuple(dict.fromkeys(notes))
     return _Stored(tuple(frames), lossy, said, orientation=1, warnings=unique, faults=faults)
-
-
-def _deep_page(data: bytes, page: tiff.Page) -> Picture:
-    picture = deep.decode(data, page=page.index)
-    if picture.alpha is not None and page.extra == 0:
-        picture = Picture(picture.pixels)
-    return turned(picture, page.orientation)
 
 
 def _heif(data: bytes) -> Image.Image:

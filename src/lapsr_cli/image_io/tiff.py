@@ -76,6 +76,14 @@ class Page:
         return self._get(_BITS, 1)
 
     @property
+    def plain_but_packed(self) -> bool:
+        """Whether it is RGB or grey of 8 bits, compressed: libtiff as Pillow has it prints to
+        stderr when such strips are damaged."""
+        return (
+            self.depth == 8 and self._get(_PHOTOMETRIC, 1) < 3 and self._get(_COMPRESSION, 1) != 1
+        )
+
+    @property
     def with_loss(self) -> bool:
         """Whether its strips are JPEG, WebP or the like."""
         return self._get(_COMPRESSION, 1) in {6, 7, 34_892, 34_933, 50_001, 50_002}
