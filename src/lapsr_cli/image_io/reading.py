@@ -1,6 +1,7 @@
 """Reading files: guarded first, then decoded, then turned upright and described.
 
-Pillow decodes 8 bits, libvips 16 (``deep``) and compressed TIFF, pillow-heif HEIC. What a file is, its content says.
+Pillow decodes 8 bits, libvips 16 (``deep``) and compressed TIFF, pillow-heif HEIC. What a file is,
+its content says.
 """
 
 from __future__ import annotations
