@@ -241,6 +241,8 @@ def test_the_block_is_changed_in_place() -> None:
         assert len(upright) < len(block) - len(THUMBNAIL)
         same = [a == b for a, b in zip(upright, block, strict=False)]
         assert same.count(False) <= 1 + 4
+        (count,) = struct.unpack_from(order + "H", upright, 8)
+        assert upright[10 + 12 * count :][:4] == bytes(4), "no second directory"
         resized = block_of.resized(upright, 30, 40)
         assert resized == upright, "the size it had"
         without = block_of.without_orientation(block)
@@ -303,6 +305,9 @@ def test_a_damaged_profile_is_refused_or_left_out(tmp_path: Path, suffix: str, w
     Image.new("RGB", (20, 10)).save(path, icc_profile=profile)
     with pytest.raises(UnreadablePicture, match=r"its ICC profile is damaged \(.*--strip-metadata"):
         read(path)
+    if what == "grey":
+        with pytest.raises(UnreadablePicture, match="it is for GRAY pixels, and these are RGB"):
+            read(path)
     photo = read(path, strip_metadata=True)
     assert photo.metadata.icc_profile is None
     assert "ICC profile is damaged" in photo.warnings[0]
