@@ -84,14 +84,15 @@ class Upscaler:
         """Enlarge a PIL image or an array of uint8 or uint16 to every scale.
 
         Arrays are (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGB with straight alpha; results are of
-        the same kind. A PIL image is turned upright as its EXIF says. Raises UsageError for a
+        the same kind. A PIL image is turned upright as its EXIF says and keeps its ICC profile,
+        nothing else of what it said. Raises UsageError for a
         scale the model does not make and for an image that is none of these, UnreadablePicture
         for a PIL image that would lose something (CMYK, more than 8 bits).
         """
         if isinstance(image, Image.Image):
             model = self.model_for(lossy=image.format in _LOSSY)
             pyramid = self._one(from_pil(image), scales, model)
-            return {scale: to_pil(picture) for scale, picture in pyramid.items()}
+            return {scale: _to_pil(picture, image) for scale, picture in pyramid.items()}
         pyramid = self._one(_picture_of(image), scales, self.name)
         return {scale: _array_of(picture) for scale, picture in pyramid.items()}
 
@@ -124,6 +125,13 @@ class Upscaler:
             if task is not None:
                 self.check_scales(task.scales)
             yield task
+
+
+def _to_pil(picture: Picture, like: Image.Image) -> Image.Image:
+    image = to_pil(picture)
+    if "icc_profile" in like.info:
+        image.info["icc_profile"] = like.info["icc_profile"]
+    return image
 
 
 def _picture_of(image: object) -> Picture:
