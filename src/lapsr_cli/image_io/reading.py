@@ -23,8 +23,8 @@ from lapsr_cli.image_io.content import form_of, load, webp_is_lossy, webp_size
 from lapsr_cli.image_io.formats import READABLE
 from lapsr_cli.image_io.frames import alike, picture_of, split, turned
 from lapsr_cli.image_io.ifd import Damaged
-from lapsr_cli.image_io.lines import one_line, shown
 from lapsr_cli.image_io.picture import Header, Metadata, Photo, Picture, Timing
+from lapsr_cli.lines import one_line, shown
 
 __all__ = ["MAX_PIXELS", "probe", "read"]
 

@@ -17,8 +17,8 @@ from lapsr_cli.image_io import deep, exif, iptc, png, profile, tiff, xmp
 from lapsr_cli.image_io.formats import FORMATS, check_size, format_of
 from lapsr_cli.image_io.frames import split, to_pil
 from lapsr_cli.image_io.ifd import Damaged
-from lapsr_cli.image_io.lines import one_line, shown
 from lapsr_cli.image_io.picture import Metadata, Photo, Picture, Samples
+from lapsr_cli.lines import one_line, shown
 
 __all__ = ["Encoding", "losses", "write"]
 
