@@ -259,6 +259,7 @@ class Wish:
 
 
 def _upscale(wish: Wish) -> int:
+    from lapsr_cli.batch.pipeline import check_scales
     from lapsr_cli.batch.planning import plan, prepare_folder
     from lapsr_cli.cli.terminal import say, show_log
     from lapsr_cli.device import keep_freed_memory
@@ -270,6 +271,7 @@ def _upscale(wish: Wish) -> int:
     limits = wish.limits()
     todo = plan(selection)
     upscalers = wish.upscalers()
+    check_scales(selection.targets, upscalers[0].config.scales, cascade=wish.cascade)
     if wish.dry_run:
         return _forecast(todo, upscalers[0], selection, limits)
     prepare_folder(wish.output)
