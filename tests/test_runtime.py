@@ -174,8 +174,7 @@ def test_a_pause_among_the_tasks_lets_nothing_wait(draft: LaplacianPyramid) -> N
             if task.key == 1:
                 yield None
 
-    for result in upscaler.stream(with_pauses()):
-        seen.append(f"done {result.key}")
+    seen.extend(f"done {result.key}" for result in upscaler.stream(with_pauses()))
     assert seen == ["read 0", "read 1", "done 0", "done 1", "read 2", "done 2"]
 
 

@@ -280,20 +280,34 @@ def test_names_of_every_kind(tmp_path: Path) -> None:
     )
 
 
-def test_too_little_memory_makes_windows_smaller_and_is_said(tmp_path: Path) -> None:
-    draw(tmp_path / "a.png", 700, 700)
-    code = (
-        "import resource, sys\n"
-        "resource.setrlimit(resource.RLIMIT_AS, (5 << 30, 5 << 30))\n"
-        f"sys.argv = ['lapsr', 'upscale', {str(tmp_path / 'a.png')!r}, '-o',"
-        f" {str(tmp_path / 'out')!r}, '-s', '2', '-t', 'none', '--offline', '--json',"
-        " '--precision', 'fp32']\n"
-        "from lapsr_cli.cli import main; main()"
+SQUEEZED = """
+import resource, sys
+import psutil
+import lapsr_cli.batch.pipeline, lapsr_cli.cli.terminal
+free = 900 << 20
+limit = psutil.Process().memory_info().vms + free
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+from lapsr_cli.cli import main
+main()
+"""
+
+
+def test_too_little_memory_makes_windows_smaller_and_is_said(lapsr: Lapsr, tmp_path: Path) -> None:
+    source = draw(tmp_path / "a.png", 300, 300)
+    given = ("upscale", source, "-s", "4", "-t", "none", "--offline", "-o")
+    done = subprocess.run(
+        [sys.executable, "-c", SQUEEZED, *map(str, given), str(tmp_path / "squeezed")],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"},
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    print(done.stderr)
-    assert files(tmp_path / "out") == ["a_x2.png"]
+    assert "out of memory on cpu at 1 x 300 x 300 pixels: going on with half" in done.stderr
+    assert re.search(r"warning: .*a\.png: out of memory at 1 x 300 x 300", done.stderr)
+    assert lapsr(*given, tmp_path / "free").code == 0
+    squeezed, free = (np.array(Image.open(tmp_path / n / "a_x4.png")) for n in ("squeezed", "free"))
+    assert np.abs(squeezed.astype(int) - free).max() <= 1
 
 
 def start(tmp_path: Path, count: int) -> subprocess.Popen[str]:

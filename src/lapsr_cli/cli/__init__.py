@@ -43,6 +43,8 @@ def main() -> None:
         code = _complain(error.format_message(), error.exit_code)
     except OSError as error:
         code = _complain(f"{error.filename or 'output'}: {error.strerror or error}", 1)
+    except MemoryError:
+        code = _complain("out of memory; give a smaller --memory or -t/--tile", 4)
     except (click.Abort, KeyboardInterrupt):
         code = _complain("interrupted", INTERRUPTED)
     sys.exit(code)
