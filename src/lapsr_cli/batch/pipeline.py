@@ -255,6 +255,7 @@ class _Pipeline:
             if not read.photo.done():
                 yield None
             if self._ends():
+                read.photo.cancel()
                 self.budget.give(read.need)
                 continue
             try:

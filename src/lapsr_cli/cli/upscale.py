@@ -279,7 +279,7 @@ def _upscale(wish: Wish) -> int:
         prepare_folder(wish.report_file.parent)
     for line in _introduction(upscalers):
         say(line)
-    with stop_signal() as stop:
+    with stop_signal("finishing what is begun; Ctrl-C again stops at once") as stop:
         return _Session(wish, selection, limits, upscalers, stop).run(todo)
 
 
