@@ -12,7 +12,7 @@ __all__ = ["stop_signal"]
 
 @contextmanager
 def stop_signal(answer: str = "") -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C or SIGTERM came; a second one acts at once. ``answer`` is said to the first."""
+    """Whether Ctrl-C or SIGTERM came; a second one acts at once. The first is told ``answer``."""
     arrived: list[int] = []
 
     def note(number: int, _frame: object) -> None:
