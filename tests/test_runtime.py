@@ -20,9 +20,10 @@ from lapsr_cli.errors import DeviceError, LapsrError, UsageError
 from lapsr_cli.image_io import Picture
 from lapsr_cli.metrics.psnr import psnr
 from lapsr_cli.model import LaplacianPyramid, PyramidConfig
+from lapsr_cli.passes import Task, Windows
 from lapsr_cli.resize import resize
 from lapsr_cli.runtime import Runtime
-from lapsr_cli.upscaler import Task, Upscaler, Windows
+from lapsr_cli.upscaler import Upscaler
 from tests.conftest import PICTURES
 
 
@@ -117,16 +118,16 @@ def test_one_pass_gives_every_scale_and_windows_of_several_pictures_share_it(
 ) -> None:
     upscaler = Upscaler(draft, choose("cpu"), Windows(tile=8, batch=4))
     batches: list[int] = []
-    upscaler.runtime.model.register_forward_pre_hook(
+    upscaler.passes.runtimes[""].model.register_forward_pre_hook(
         lambda _, arguments: batches.append(arguments[0].shape[0])
     )
     rng = np.random.default_rng(0)
     pictures = [Picture(rng.integers(0, 256, (60, 52, 3), np.uint8)) for _ in range(3)]
-    tasks = [Task(i, picture, (2, 4, 8)) for i, picture in enumerate(pictures)]
-    results = dict(upscaler.stream(tasks))
-    windows = sum(len(upscaler._cut(task)) for task in tasks)
-    assert sorted(results) == [0, 1, 2]
-    assert all(sorted(pyramid) == [2, 4, 8] for pyramid in results.values())
+    tasks = [Task(i, picture, (2, 4, 8), "") for i, picture in enumerate(pictures)]
+    results = list(upscaler.stream(tasks))
+    windows = sum(result.windows for result in results)
+    assert sorted(result.key for result in results) == [0, 1, 2]
+    assert all(sorted(result.pyramid) == [2, 4, 8] for result in results)
     assert sum(batches) == windows, "a window went through the network more than once"
     assert batches == [4] * (windows // 4) + [windows % 4] * bool(windows % 4)
     assert windows % len(pictures) == 0
@@ -136,11 +137,11 @@ def test_one_pass_gives_every_scale_and_windows_of_several_pictures_share_it(
 def test_pictures_of_one_shape_share_a_pass_by_default(draft: LaplacianPyramid) -> None:
     upscaler = Upscaler(draft, choose("cpu"))
     calls: list[int] = []
-    upscaler.runtime.model.register_forward_pre_hook(
+    upscaler.passes.runtimes[""].model.register_forward_pre_hook(
         lambda _, arguments: calls.append(arguments[0].shape[0])
     )
-    tasks = [Task(i, Picture(np.full((8, 9, 3), i, np.uint8)), (2,)) for i in range(5)]
-    assert sorted(key for key, _ in upscaler.stream(tasks)) == [0, 1, 2, 3, 4]
+    tasks = [Task(i, Picture(np.full((8, 9, 3), i, np.uint8)), (2,), "") for i in range(5)]
+    assert sorted(result.key for result in upscaler.stream(tasks)) == [0, 1, 2, 3, 4]
     assert calls == [5]
 
 
@@ -152,10 +153,9 @@ def test_few_pictures_wait_open(draft: LaplacianPyramid) -> None:
     def tasks() -> Iterator[Task[int]]:
         nonlocal read
         for read in range(1, 60):
-            yield Task(read, Picture(np.zeros((2, 1 + read), np.uint8)), (2,))
+            yield Task(read, Picture(np.zeros((2, 1 + read), np.uint8)), (2,), "")
 
-    key, _ = next(iter(upscaler.stream(tasks())))
-    assert key == 1
+    assert next(iter(upscaler.stream(tasks()))).key == 1
     assert read <= 18
 
 
@@ -192,7 +192,15 @@ def test_scales_that_cannot_be_made_from_python(draft: LaplacianPyramid, scales:
 
 
 @pytest.mark.parametrize(
-    "image", [np.zeros((4, 4)), np.zeros((4, 4, 4), np.uint8), np.zeros((0, 4), np.uint8), "a.png"]
+    "image",
+    [
+        np.zeros((4, 4)),
+        np.zeros((4, 4, 2), np.uint8),
+        np.zeros((4, 4, 5), np.uint16),
+        np.zeros((4,), np.uint8),
+        np.zeros((0, 4), np.uint8),
+        "a.png",
+    ],
 )
 def test_the_python_door_refuses_what_is_no_picture(draft: LaplacianPyramid, image: object) -> None:
     with pytest.raises(UsageError):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import struct
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,10 +19,11 @@ import pytest
 from PIL import Image
 
 from lapsr_cli import weights
-from lapsr_cli.batch import Work, _check_results, prepare_folder
-from lapsr_cli.errors import UnwritablePicture
+from lapsr_cli.batch.pipeline import Limits, run
+from lapsr_cli.batch.planning import Selection, Work, prepare_folder
 from lapsr_cli.files import Source, whole_file
-from lapsr_cli.image_io import Picture
+from lapsr_cli.sizes import Target
+from lapsr_cli.upscaler import Upscaler
 from tests.conftest import PICTURES, Ran, draw, run_lapsr
 
 Lapsr = Callable[..., Ran]
@@ -155,18 +159,30 @@ def test_a_missing_input_among_good_ones(lapsr: Lapsr, tmp_path: Path) -> None:
         (["{tmp}/in"], 2, "-o"),
         (["{tmp}/in", "-o", "{tmp}/out", "-s", "0"], 2, "-s/--scale"),
         (["{tmp}/in", "-o", "{tmp}/out", "-s", "-2"], 2, "-s/--scale"),
-        (["{tmp}/in", "-o", "{tmp}/out", "-s", "2,9"], 2, "-s/--scale"),
+        (["{tmp}/in", "-o", "{tmp}/out", "-s", "2,65"], 2, "-s/--scale 65"),
+        (["{tmp}/in", "-o", "{tmp}/out", "-s", "0.5"], 2, "-s/--scale 0.5"),
+        (["{tmp}/in", "-o", "{tmp}/out", "-s", "2,x"], 2, "-s/--scale x"),
+        (["{tmp}/in", "-o", "{tmp}/out", "-s", "1/3"], 2, "-s/--scale 1/3"),
+        (["{tmp}/in", "-o", "{tmp}/out", "-s", "nan"], 2, "-s/--scale nan"),
+        (["{tmp}/in", "-o", "{tmp}/out", "--width", "0"], 2, "--width 0"),
+        (["{tmp}/in", "-o", "{tmp}/out", "--height", "-4"], 2, "--height -4"),
+        (["{tmp}/in", "-o", "{tmp}/out", "--width", "4", "--long-edge", "4"], 2, "--long-edge"),
+        (["{tmp}/in", "-o", "{tmp}/out", "--background", "mauvish"], 2, "--background mauvish"),
+        (["{tmp}/in", "-o", "{tmp}/out", "--max-pixels", "0"], 2, "--max-pixels 0"),
+        (["{tmp}/in", "-o", "{tmp}/out", "--memory", "much"], 2, "--memory much"),
+        (["{tmp}/in", "-o", "{tmp}/out", "--memory", "0"], 2, "--memory 0"),
+        (["{tmp}/in", "-o", "{tmp}/out", "--compress", "10"], 2, "--compress 10"),
+        (["{tmp}/in", "-o", "{tmp}/out", "--device", "cpu,"], 2, "--device"),
         (["{tmp}/in", "-o", "{tmp}/out", "-s", "two"], 2, "-s/--scale two"),
         (["{tmp}/in", "-o", "{tmp}/out", "-s", ","], 2, "-s/--scale"),
         (["{tmp}/in", "-o", "{tmp}/out", "-m", "best"], 4, "model best: not known"),
         (["{tmp}/in", "-o", "{tmp}/out", "-m", "mslapsrn-d5r2", "--offline"], 4, "--offline"),
         (["{tmp}/in", "-o", "{tmp}/out", "-t", "-3"], 2, "-t/--tile -3"),
-        (["{tmp}/in", "-o", "{tmp}/out", "-t", "0"], 2, "-t/--tile 0"),
         (["{tmp}/in", "-o", "{tmp}/out", "--batch-size", "many"], 2, "--batch-size many"),
         (["{tmp}/in", "-o", "{tmp}/out", "--device", "tpu"], 2, "--device tpu"),
         (["{tmp}/in", "-o", "{tmp}/out", "--device", "cuda:77"], 4, "--device cuda:77"),
         (["{tmp}/in", "-o", "{tmp}/out", "--quality", "0"], 2, "--quality 0"),
-        (["{tmp}/in", "-o", "{tmp}/out", "-f", "bmp"], 2, "-f/--format bmp"),
+        (["{tmp}/in", "-o", "{tmp}/out", "-f", "psd"], 2, "-f/--format psd"),
         (["{tmp}/in", "-o", "{tmp}/out", "--name", "{stem}", "-s", "2,4"], 2, "--name"),
         (["{tmp}/in", "-o", "{tmp}/in"], 2, "-o/--output"),
         (["{tmp}/in", "-o", "{tmp}/in/a.png"], 2, "-o/--output"),
@@ -210,10 +226,19 @@ def test_results_no_format_holds_are_refused_before_the_work(lapsr: Lapsr, tmp_p
 
 
 def test_results_no_memory_holds_are_refused_before_the_work(tmp_path: Path) -> None:
-    pixels = np.broadcast_to(np.uint8(0), (10_000_000, 10_000_000))  # one byte, a hundred terabytes
-    work = Work(Source(tmp_path / "huge.png", Path("huge.png")), {2: tmp_path / "huge_x2.png"})
-    with pytest.raises(UnwritablePicture, match=r"huge\.png: its results need 400000\.0 GB"):
-        _check_results(work, Picture(pixels))
+    whole = draw(tmp_path / "huge.png").read_bytes()
+    size = struct.pack(">II", 10_000_000, 10_000_000)
+    header = b"IHDR" + size + whole[24:29]
+    checked = header + struct.pack(">I", zlib.crc32(header))
+    (tmp_path / "huge.png").write_bytes(whole[:12] + checked + whole[33:])
+    target = Target(scale="2")
+    work = Work(Source(tmp_path / "huge.png", Path("huge.png")), {target: tmp_path / "out.png"})
+    selection = Selection(inputs=("-",), output=tmp_path, targets=(target,))
+    limits = Limits(max_pixels=10**15)
+    upscaler = Upscaler.from_weights("lapsr-draft", device="cpu", offline=True)
+    (outcome,) = run([work], [upscaler], selection, limits=limits)
+    assert outcome.status == "failed"
+    assert re.search(r"huge\.png: its results need \d{7}\.\d GB", outcome.message)
 
 
 def test_a_loop_and_a_name_without_room_cost_nothing_else(lapsr: Lapsr, tmp_path: Path) -> None:
