@@ -261,7 +261,7 @@ def test_the_inputs_are_looked_at_before_any_model_is_fetched(lapsr: Lapsr, tmp_
 
 def test_runs_into_one_folder_at_once(tmp_path: Path) -> None:
     def prepare(_: int) -> None:
-        prepare_folder(tmp_path / "out")
+        prepare_folder(tmp_path / "out", "-o")
 
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(prepare, range(400)))
@@ -286,19 +286,41 @@ def test_names_of_every_kind(tmp_path: Path) -> None:
     )
 
 
-def test_too_little_memory_is_said_and_nothing_half_is_written(tmp_path: Path) -> None:
-    draw(tmp_path / "a.png", 700, 700)
-    code = (
-        "import resource, sys\n"
-        "resource.setrlimit(resource.RLIMIT_AS, (5 << 30, 5 << 30))\n"
-        f"sys.argv = ['lapsr', 'upscale', {str(tmp_path / 'a.png')!r}, '-o',"
-        f" {str(tmp_path / 'out')!r}, '-s', '8', '-t', 'none', '--offline']\n"
-        "from lapsr_cli.cli import main; main()"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 4, done.stderr
-    assert "Traceback" not in done.stderr
-    assert "-t/--tile" in done.stderr
+LITTLE_MEMORY = """
+import resource
+import lapsr_cli.batch.pipeline, lapsr_cli.cli.terminal
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + {allowed}, used + {allowed}))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc to measure itself")
+def test_too_little_memory_makes_windows_smaller_and_changes_nothing(
+    tmp_path: Path, tiny: Path
+) -> None:
+    """The system really refuses: a whole pass would take over two gigabytes."""
+    draw(tmp_path / "a.png", 900, 700)
+    command = ("upscale", tmp_path / "a.png", "-s", "8", "-t", "none", "-m", tiny, "-o")
+    little = LITTLE_MEMORY.format(allowed=1500 << 20)
+    assert run_lapsr(*command, tmp_path / "whole").code == 0
+    ran = run_lapsr(*command, tmp_path / "parts", before=little)
+    assert ran.code == 0, ran.err
+    assert "out of memory on cpu at 1 x 900 x 700 pixels: going on with half" in ran.err
+    assert f"warning: {tmp_path / 'a.png'}: out of memory at 1 x 900 x 700 pixels" in ran.err
+    whole, parts = (np.array(Image.open(tmp_path / f / "a_x8.png")) for f in ("whole", "parts"))
+    assert np.abs(whole.astype(int) - parts).max() <= 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc to measure itself")
+def test_too_little_memory_for_anything_is_said_and_nothing_half_is_written(
+    tmp_path: Path, tiny: Path
+) -> None:
+    draw(tmp_path / "a.png", 900, 700)
+    command = ("upscale", tmp_path / "a.png", "-s", "8", "-m", tiny, "-o", tmp_path / "out")
+    ran = run_lapsr(*command, before=LITTLE_MEMORY.format(allowed=48 << 20))
+    assert ran.code in (1, 4), ran.err
+    assert "Traceback" not in ran.err
+    assert "memory" in ran.err
     assert files(tmp_path / "out") == []
 
 
