@@ -289,8 +289,8 @@ def test_names_of_every_kind(tmp_path: Path) -> None:
 LITTLE_MEMORY = """
 import resource
 import lapsr_cli.batch.pipeline, lapsr_cli.cli.terminal
-used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + {allowed}, used + {allowed}))
+used = int(open("/proc/self/statm").read().split()[5]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_DATA, (used + {allowed}, used + {allowed}))
 """
 
 
@@ -298,15 +298,15 @@ resource.setrlimit(resource.RLIMIT_AS, (used + {allowed}, used + {allowed}))
 def test_too_little_memory_makes_windows_smaller_and_changes_nothing(
     tmp_path: Path, tiny: Path
 ) -> None:
-    """The system really refuses: a whole pass would take over two gigabytes."""
-    draw(tmp_path / "a.png", 900, 700)
+    """The system really refuses: a whole pass would take over a gigabyte."""
+    draw(tmp_path / "a.png", 520, 440)
     command = ("upscale", tmp_path / "a.png", "-s", "8", "-t", "none", "-m", tiny, "-o")
-    little = LITTLE_MEMORY.format(allowed=1500 << 20)
+    little = LITTLE_MEMORY.format(allowed=800 << 20)
     assert run_lapsr(*command, tmp_path / "whole").code == 0
     ran = run_lapsr(*command, tmp_path / "parts", before=little)
     assert ran.code == 0, ran.err
-    assert "out of memory on cpu at 1 x 900 x 700 pixels: going on with half" in ran.err
-    assert f"warning: {tmp_path / 'a.png'}: out of memory at 1 x 900 x 700 pixels" in ran.err
+    assert "out of memory on cpu at 1 x 520 x 440 pixels: going on with half" in ran.err
+    assert f"warning: {tmp_path / 'a.png'}: out of memory at 1 x 520 x 440 pixels" in ran.err
     whole, parts = (np.array(Image.open(tmp_path / f / "a_x8.png")) for f in ("whole", "parts"))
     assert np.abs(whole.astype(int) - parts).max() <= 1
 
@@ -315,7 +315,7 @@ def test_too_little_memory_makes_windows_smaller_and_changes_nothing(
 def test_too_little_memory_for_anything_is_said_and_nothing_half_is_written(
     tmp_path: Path, tiny: Path
 ) -> None:
-    draw(tmp_path / "a.png", 900, 700)
+    draw(tmp_path / "a.png", 520, 440)
     command = ("upscale", tmp_path / "a.png", "-s", "8", "-m", tiny, "-o", tmp_path / "out")
     ran = run_lapsr(*command, before=LITTLE_MEMORY.format(allowed=48 << 20))
     assert ran.code in (1, 4), ran.err
