@@ -18,6 +18,7 @@ from PIL import Image
 
 from lapsr_cli import cli
 from lapsr_cli.model import LaplacianPyramid, PyramidConfig
+from lapsr_cli.weights.stored import Weights, write_safetensors
 
 # Timings say nothing on a busy machine; what a test may cost is bounded by its examples.
 settings.register_profile("lapsr", deadline=None)
@@ -56,6 +57,24 @@ def random_network(config: PyramidConfig, seed: int = 0) -> LaplacianPyramid:
 def small_config(request: pytest.FixtureRequest) -> PyramidConfig:
     config: PyramidConfig = request.param
     return config
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a network that computes next to nothing, and still something at every tap."""
+    config = PyramidConfig(depth=1, recursions=1, channels=4)
+    model = tiny_network(config)
+    path = tmp_path_factory.mktemp("models") / "tiny.safetensors"
+    write_safetensors(Weights(config, model.state_dict(), "drawn by a test"), path)
+    return path
+
+
+def tiny_network(config: PyramidConfig, seed: int = 0) -> LaplacianPyramid:
+    """Whose luma stays near the input's, and whose features matter by some levels."""
+    torch.manual_seed(seed)
+    model = LaplacianPyramid(config).requires_grad_(False).eval()
+    torch.nn.init.normal_(model.conv_in.weight, std=0.05)
+    return model
 
 
 @pytest.fixture
@@ -109,13 +128,17 @@ def lapsr(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) ->
     return run
 
 
-def run_lapsr(*arguments: str | Path) -> Ran:
-    """Run the command line in a process of its own."""
+def run_lapsr(*arguments: str | Path, before: str = "") -> Ran:
+    """Run the command line in a process of its own, after the statements ``before``."""
+    start = ["-m", "lapsr_cli"]
+    if before:
+        start = ["-c", f"{before}\nfrom lapsr_cli.cli import main; main()"]
     done = subprocess.run(
-        [sys.executable, "-m", "lapsr_cli", *map(str, arguments)],
+        [sys.executable, *start, *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,
+        timeout=300,
     )
     return Ran(done.returncode, done.stdout, done.stderr)
 

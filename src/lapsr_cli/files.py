@@ -39,56 +39,67 @@ def find(
     """Every picture that ``inputs`` (files, folders, glob patterns) name, each once, in order.
 
     Folders are searched, with all below them if ``recursive``, sorted by name, for files with one
-    of ``suffixes`` (lower case, with the dot), but not below ``output``; patterns likewise. A file
-    that is named outright is taken whatever its suffix. Raises UsageError for an input folder that
-    is the output folder.
+    of ``suffixes`` (lower case, with the dot), but not below ``output``; so are folders that match
+    a pattern. A file that is named outright is taken whatever its suffix. Raises
+    UsageError for an input folder that is the output folder.
     """
     sources: dict[str, Source] = {}
     problems: dict[str, str] = {}
     for text in inputs:
-        for source in _sources(text, suffixes, os.path.realpath(output), problems):
-            if recursive or len(source.relative.parts) == 1:
-                sources.setdefault(os.path.realpath(source.path), source)
+        search = _Search(suffixes, os.path.realpath(output), recursive, problems)
+        for source in _sources(text, search):
+            sources.setdefault(os.path.realpath(source.path), source)
     return Found(list(sources.values()), problems)
 
 
-def _sources(
-    text: str, suffixes: Collection[str], leave_out: str, problems: dict[str, str]
-) -> Iterator[Source]:
-    """The pictures of one input; paths that lead nowhere go to ``problems``."""
+@dataclass(frozen=True)
+class _Search:
+    """How folders are searched: for which suffixes, without which folder, how deep; paths that
+    lead nowhere go to ``problems``."""
+
+    suffixes: Collection[str]
+    leave_out: str
+    recursive: bool
+    problems: dict[str, str]
+
+
+def _sources(text: str, search: _Search) -> Iterator[Source]:
+    """The pictures of one input."""
     path = Path(text)
     if os.path.isdir(path):
-        if os.path.realpath(path) == leave_out:
+        if os.path.realpath(path) == search.leave_out:
             raise UsageError(f"-o/--output {path}: the output folder must not be an input folder")
-        yield from _walk(path, path, suffixes, leave_out, problems)
+        yield from _walk(path, path, search)
     elif os.path.lexists(path):
         yield Source(path, Path(path.name))
     else:
         matches = sorted(glob.glob(text, recursive=True))  # noqa: PTH207 (absolute patterns)
         if not matches:
-            problems[text] = "no such file or folder"
+            search.problems[text] = "no such file or folder"
         for match in map(Path, matches):
-            if _is_below(match, leave_out):
+            if _is_below(match, search.leave_out):
                 continue
             if os.path.isdir(match):
-                yield from _walk(match, _before_magic(path), suffixes, leave_out, problems)
-            elif match.suffix.lower() in suffixes:
+                yield from _walk(match, _before_magic(path), search)
+            elif match.suffix.lower() in search.suffixes:
                 yield Source(match, match.relative_to(_before_magic(path)))
 
 
-def _walk(
-    folder: Path, base: Path, suffixes: Collection[str], leave_out: str, problems: dict[str, str]
-) -> Iterator[Source]:
+def _walk(folder: Path, base: Path, search: _Search) -> Iterator[Source]:
     """Pictures below ``folder``. Links to folders are not followed: no loop to fall into."""
 
     def note(error: OSError) -> None:
-        problems[str(error.filename)] = error.strerror or str(error)
+        search.problems[str(error.filename)] = error.strerror or str(error)
 
     for parent, folders, names in os.walk(folder, onerror=note):
-        folders[:] = sorted(f for f in folders if os.path.realpath(Path(parent, f)) != leave_out)
+        folders[:] = sorted(
+            f
+            for f in folders
+            if search.recursive and os.path.realpath(Path(parent, f)) != search.leave_out
+        )
         for name in sorted(names):
             path = Path(parent, name)
-            if path.suffix.lower() in suffixes:
+            if path.suffix.lower() in search.suffixes:
                 yield Source(path, path.relative_to(base))
 
 

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lapsr_cli.device import free_memory
+from lapsr_cli.device import free_memory, is_out_of_memory
 from lapsr_cli.errors import DeviceError, UsageError
 from lapsr_cli.image_io import Picture
 from lapsr_cli.model import halo
@@ -137,7 +137,7 @@ class Passes:
         jobs: deque[_Job[Key]] = deque()
         for task in tasks:
             if task is not None:
-                jobs.append(self._open(task))
+                jobs.append(_open(task))
                 self._queue_windows(jobs[-1], queues)
             while (form := self._full(queues)) is not None:
                 self._pass(queues, form, advance)
@@ -148,17 +148,6 @@ class Passes:
         while queues:
             self._pass(queues, next(iter(queues)), advance)
             yield from _finished(jobs)
-
-    def _open(self, task: Task[Key]) -> _Job[Key]:
-        samples = torch.from_numpy(_stacked(task.picture)).permute(2, 0, 1)  # (C, H, W)
-        channels, height, width = samples.shape
-        outputs = {
-            scale: torch.empty(
-                (scale * height, scale * width, channels), dtype=samples.dtype
-            ).permute(2, 0, 1)
-            for scale in task.scales
-        }
-        return _Job(task, samples, outputs)
 
     def _queue_windows(self, job: _Job[Key], queues: dict[_Form, _Queue[Key]]) -> None:
         tiles = self._cut(job.task)
@@ -232,10 +221,15 @@ class Passes:
             return None
 
     def _compute(self, taken: list[tuple[_Job[Key], Tile]], form: _Form) -> dict[int, Tensor]:
-        windows = torch.stack(
-            [job.samples[:, tile.rows.window, tile.columns.window] for job, tile in taken]
-        )  # (B, C, H, W)
         runtime = self.runtimes[form.model]
+        try:
+            windows = torch.stack(
+                [job.samples[:, tile.rows.window, tile.columns.window] for job, tile in taken]
+            )  # (B, C, H, W)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise OutOfMemory(str(error)) from error
         try:
             return runtime(windows, form.scales)
         except NotFinite:
@@ -286,6 +280,25 @@ class Passes:
             advance(-share, -output_pixels)
         job.shares.clear()
         self._queue_windows(job, queues)
+
+
+def _open(task: Task[Key]) -> _Job[Key]:
+    """A task with room for its results. Raises DeviceError if the main memory has none."""
+    try:
+        samples = torch.from_numpy(_stacked(task.picture)).permute(2, 0, 1)  # (C, H, W)
+        channels, height, width = samples.shape
+        outputs = {
+            scale: torch.empty(
+                (scale * height, scale * width, channels), dtype=samples.dtype
+            ).permute(2, 0, 1)
+            for scale in task.scales
+        }
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        size = f"{task.picture.width} x {task.picture.height} pixels at {max(task.scales)}x"
+        raise DeviceError(f"the main memory has no room for the result of {size}") from error
+    return _Job(task, samples, outputs)
 
 
 def _form(job: _Job[Key], tile: Tile) -> _Form:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-__all__ = ["Outcome", "Output", "Report"]
+__all__ = ["Outcome", "Output", "Report", "in_utf8"]
 
 Status = Literal["done", "skipped", "failed"]
 
@@ -51,19 +51,26 @@ class Outcome:
     seconds: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """As docs/report.md has it. Bytes of a name that are not UTF-8 are escaped as \\xNN."""
+        """As docs/report.md has it. What is not UTF-8 in names is escaped: \\xNN, \\udcNN in
+        messages."""
         values = asdict(self)
-        values["source"] = _text(self.source)
+        values["source"] = in_utf8(self.source)
         for output in values["outputs"]:
-            output["path"] = _text(output["path"])
-        values["warnings"] = list(self.warnings)
+            output["path"] = in_utf8(output["path"])
+        values["message"] = _utf8(self.message)
+        values["warnings"] = [_utf8(warning) for warning in self.warnings]
         values["outputs"] = list(values["outputs"])
         values["seconds"] = round(self.seconds, 3)
         return values
 
 
-def _text(path: Path) -> str:
+def in_utf8(path: Path) -> str:
+    """A path as JSON has it: bytes that are not UTF-8 are escaped as \\xNN."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _utf8(message: str) -> str:
+    return message.encode("utf-8", "backslashreplace").decode()
 
 
 @dataclass
@@ -104,8 +111,9 @@ class Report:
             parts.append(f"{self.megapixels:.1f} MP in {seconds:.1f} s, {rate:.2f} MP/s")
         return ", ".join(parts)
 
-    def to_json(self, about: Mapping[str, Any], seconds: float) -> dict[str, Any]:
-        """The whole run, as docs/report.md has it; ``about``: how it was called and on what."""
+    def to_json(self, about: Mapping[str, Any], seconds: float, exit_code: int) -> dict[str, Any]:
+        """The whole run, as docs/report.md has it; ``about``: how it was called and on what,
+        ``exit_code``: what the command ends with."""
         return {
             "format": 1,
             **about,
@@ -114,6 +122,6 @@ class Report:
             "done": self.count("done"),
             "skipped": self.count("skipped"),
             "failed": self.count("failed"),
-            "exit_code": self.exit_code,
+            "exit_code": exit_code,
             "pictures": [outcome.to_json() for outcome in self.outcomes],
         }

@@ -17,9 +17,6 @@ from lapsr_cli.resize import resize
 
 __all__ = ["NotFinite", "OutOfMemory", "Runtime"]
 
-_LEAST_ALPHA = 0.5 / 65535
-"""Below it a pixel is transparent in 16 bits too, and has no colour to divide out."""
-
 
 class OutOfMemory(Exception):
     """The device has not the memory for this pass; a smaller one may succeed."""
@@ -94,7 +91,7 @@ class Runtime:
         if samples.shape[1] in (1, 3):
             enlarged = self._enlarge_colour(samples, wanted)
         else:
-            enlarged = self._enlarge_with_alpha(samples, wanted)
+            enlarged = self._enlarge_with_alpha(samples, wanted, 0.5 / full)
         return {
             scale: (picture.clamp(0, 1) * full).round().to(windows.dtype).cpu()
             for scale, picture in enlarged.items()
@@ -113,8 +110,13 @@ class Runtime:
             results[scale] = ycbcr_to_rgb(enlarged)
         return results
 
-    def _enlarge_with_alpha(self, samples: Tensor, wanted: list[int]) -> dict[int, Tensor]:
-        """Colours premultiplied, so that what nobody sees does not bleed into what they see."""
+    def _enlarge_with_alpha(
+        self, samples: Tensor, wanted: list[int], least: float
+    ) -> dict[int, Tensor]:
+        """Colours premultiplied, so that what nobody sees does not bleed into what they see.
+
+        Alpha up to ``least`` is rounded to none: there is no colour to divide out, so it is black.
+        """
         colour, alpha = samples[:, :-1], samples[:, -1:]
         if bool((alpha == 1).all()):
             opaque = self._enlarge_colour(colour, wanted)
@@ -124,7 +126,8 @@ class Runtime:
         results: dict[int, Tensor] = {}
         for scale in wanted:
             enlarged = _within_neighbours(alphas[scale], alpha, scale)  # (B, 1, scale H, scale W)
-            straight = premultiplied[scale] / enlarged.clamp(min=_LEAST_ALPHA)
+            straight = premultiplied[scale] / enlarged.clamp(min=least)
+            straight = straight.masked_fill(enlarged <= least, 0)
             results[scale] = torch.cat([straight, enlarged], dim=1)
         return results
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lapsr_cli import image_io
-from lapsr_cli.batch.pipeline import check_factors
+from lapsr_cli.batch.pipeline import Limits, check
 from lapsr_cli.batch.planning import Work
 from lapsr_cli.errors import PictureError
 from lapsr_cli.image_io import SUFFIXES, Header
@@ -45,23 +45,20 @@ class Forecast:
         )
 
 
-def forecasts(works: Sequence[Work], scales: Sequence[int], *, cascade: bool) -> Iterator[Forecast]:
+def forecasts(works: Sequence[Work], scales: Sequence[int], limits: Limits) -> Iterator[Forecast]:
     """Look at the header of every picture; no pixel is read."""
     for work in works:
         try:
             header = image_io.probe(work.source.path)
-            size = Size(header.height, header.width)
-            check_factors(work, size, scales, cascade=cascade)
-            for target, path in work.outputs.items():
-                result = target.size(size)
-                image_io.check_size(path, result.height, result.width)
+            check(work, header, scales, limits)
         except PictureError as error:
             yield Forecast(work, None, {}, 0, 1, str(error))
         else:
-            yield _forecast(work, header, size, scales)
+            yield _forecast(work, header, scales)
 
 
-def _forecast(work: Work, header: Header, size: Size, scales: Sequence[int]) -> Forecast:
+def _forecast(work: Work, header: Header, scales: Sequence[int]) -> Forecast:
+    size = Size(header.height, header.width)
     sizes = {target: target.size(size) for target in work.outputs}
     samples = 0.0
     for target, path in work.outputs.items():

@@ -25,15 +25,21 @@ import torch
 from lapsr_cli import image_io
 from lapsr_cli.batch.budget import Budget
 from lapsr_cli.batch.planning import Selection, Work
-from lapsr_cli.device import free_memory
-from lapsr_cli.errors import DiskFull, PictureError, UnwritablePicture, UsageError
+from lapsr_cli.device import free_memory, is_out_of_memory
+from lapsr_cli.errors import (
+    DiskFull,
+    PictureError,
+    UnreadablePicture,
+    UnwritablePicture,
+    UsageError,
+)
 from lapsr_cli.image_io import SUFFIXES, Header, Photo, Picture
 from lapsr_cli.passes import Advance, Result, Task
 from lapsr_cli.report import Outcome, Output
 from lapsr_cli.sizes import LARGEST_CASCADE, Size, Target, enlargement, shrunk
 from lapsr_cli.upscaler import Upscaler
 
-__all__ = ["Limits", "bytes_needed", "check_factors", "check_scales", "run"]
+__all__ = ["Limits", "bytes_needed", "check", "check_scales", "run"]
 
 _DECODERS = 2
 _AHEAD = 96
@@ -82,7 +88,8 @@ def run(
             raise pipeline.failure
     finally:
         pipeline.abandoned.set()
-        pipeline.encoders.shutdown(wait=True, cancel_futures=True)
+        # A run that came to its end has waited already; one that is given up does not wait.
+        pipeline.encoders.shutdown(wait=False, cancel_futures=True)
 
 
 class _Abandoned(Exception):
@@ -175,9 +182,12 @@ class _Pipeline:
         """Have pictures read, in order, as far as the budget goes."""
         try:
             for work in self.works:
+                if self._ends():
+                    return
                 began = time.monotonic()
                 try:
-                    need = self._need(work)
+                    header = image_io.probe(work.source.path)
+                    need = check(work, header, self.upscalers[0].config.scales, self.limits)
                 except PictureError as error:
                     self._settle_failed(work, str(error), began)
                     continue
@@ -195,29 +205,6 @@ class _Pipeline:
         finally:
             for _ in self.upscalers:
                 self.ready.put(None)
-
-    def _need(self, work: Work) -> int:
-        """Bytes that a picture holds until it is written. Raises PictureError, before any work,
-        for one that cannot be enlarged, held or written."""
-        header = image_io.probe(work.source.path)
-        scales = self.upscalers[0].config.scales
-        size = Size(header.height, header.width)
-        check_factors(work, size, scales, cascade=self.limits.cascade)
-        for target, path in work.outputs.items():
-            result = target.size(size)
-            image_io.check_size(path, result.height, result.width)
-            if header.frames > 1 and not image_io.holds_frames(path, timed=header.form != "TIFF"):
-                raise UnwritablePicture(
-                    f"{path}: {SUFFIXES[path.suffix.lower()]} cannot hold the {header.frames}"
-                    f" frames of {work.source.path}; give -f webp or tiff"
-                )
-        need = bytes_needed(work, header, scales)
-        if need > free_memory(torch.device("cpu")):
-            raise UnwritablePicture(
-                f"{work.source.path}: its results need {need / 1e9:.1f} GB, more memory than is"
-                " free"
-            )
-        return need
 
     def _serve(self, upscaler: Upscaler) -> None:
         """One device: take what was read, give what is enlarged to the encoders."""
@@ -320,8 +307,10 @@ class _Pipeline:
                 self._fail(DiskFull(f"{error}; what is there so far is whole"))
             message = str(error)
         except Exception as error:
-            self._fail(error)  # a fault of ours ends the run; the future is not asked
-            raise
+            if not is_out_of_memory(error):
+                self._fail(error)  # a fault of ours ends the run; the future is not asked
+                raise
+            message = f"{read.work.source.path}: not enough memory for its results"
         finally:
             opened.frames.clear()
             self.budget.give(read.need)
@@ -382,7 +371,35 @@ def check_scales(targets: Iterable[Target], scales: Sequence[int], *, cascade: b
             )
 
 
-def check_factors(work: Work, size: Size, scales: Sequence[int], *, cascade: bool) -> None:
+def check(work: Work, header: Header, scales: Sequence[int], limits: Limits) -> int:
+    """Bytes that a picture holds until it is written. Raises PictureError, before any work, for
+    one that is too large, or cannot be enlarged, held or written."""
+    size = Size(header.height, header.width)
+    # Pages may differ: what they hold together is known when they are read.
+    pixels = size.height * size.width * (1 if header.form == "TIFF" else header.frames)
+    if pixels > limits.max_pixels:
+        raise UnreadablePicture(
+            f"{work.source.path}: {size.width} x {size.height} x {header.frames} frames are"
+            f" {pixels} pixels, more than --max-pixels {limits.max_pixels}"
+        )
+    _check_factors(work, size, scales, cascade=limits.cascade)
+    for target, path in work.outputs.items():
+        result = target.size(size)
+        image_io.check_size(path, result.height, result.width)
+        if header.frames > 1 and not image_io.holds_frames(path, timed=header.form != "TIFF"):
+            raise UnwritablePicture(
+                f"{path}: {SUFFIXES[path.suffix.lower()]} cannot hold the {header.frames}"
+                f" frames of {work.source.path}; give -f webp or tiff"
+            )
+    need = bytes_needed(work, header, scales)
+    if need > free_memory(torch.device("cpu")):
+        raise UnwritablePicture(
+            f"{work.source.path}: its results need {need / 1e9:.1f} GB, more memory than is free"
+        )
+    return need
+
+
+def _check_factors(work: Work, size: Size, scales: Sequence[int], *, cascade: bool) -> None:
     """Raise UnwritablePicture for a size that the network does not reach."""
     largest = LARGEST_CASCADE if cascade else max(scales)
     for target in work.outputs:
@@ -399,6 +416,11 @@ def bytes_needed(work: Work, header: Header, scales: Sequence[int]) -> int:
     """Of the input, every enlargement of it, the largest result as it is written, all frames."""
     size = Size(header.height, header.width)
     enlargements = {enlargement(target.factor(size), scales) for target in work.outputs}
+    enlargements |= {  # what the passes before the last of a cascade give
+        max(scales) ** passes
+        for passes in range(1, LARGEST_CASCADE.bit_length())
+        if max(scales) ** passes < max(enlargements)
+    }
     results = [target.size(size) for target in work.outputs]
     largest = max(result.height * result.width for result in results)
     pixels = size.height * size.width * (2 + sum(e**2 for e in enlargements if e > 1)) + largest

@@ -136,8 +136,8 @@ def _failed(source: Source, message: str) -> Outcome:
     return Outcome(source=source.path, status="failed", message=message)
 
 
-def prepare_folder(folder: Path) -> None:
-    """Make the output folder and see that it can be written, before any work is done.
+def prepare_folder(folder: Path, flag: str) -> None:
+    """Make the folder that ``flag`` names and see that it can be written, before any work is done.
 
     Raises UsageError if not.
     """
@@ -146,4 +146,4 @@ def prepare_folder(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise UsageError(f"-o/--output {folder}: {error.strerror or error}") from error
+        raise UsageError(f"{flag} {folder}: {error.strerror or error}") from error

@@ -10,7 +10,7 @@ from lapsr_cli import __version__
 from lapsr_cli.cli.train import train
 from lapsr_cli.cli.upscale import upscale
 from lapsr_cli.cli.weights import weights
-from lapsr_cli.errors import INTERRUPTED, LapsrError
+from lapsr_cli.errors import INTERRUPTED, LapsrError, ResourceError
 
 __all__ = ["lapsr", "main"]
 
@@ -44,7 +44,7 @@ def main() -> None:
     except OSError as error:
         code = _complain(f"{error.filename or 'output'}: {error.strerror or error}", 1)
     except MemoryError:
-        code = _complain("out of memory; give a smaller --memory or -t/--tile", 4)
+        code = _complain("not enough memory", ResourceError.exit_code)
     except (click.Abort, KeyboardInterrupt):
         code = _complain("interrupted", INTERRUPTED)
     sys.exit(code)

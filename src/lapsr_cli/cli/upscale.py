@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lapsr_cli.device import Precision
     from lapsr_cli.passes import Windows
     from lapsr_cli.report import Outcome, Report
-    from lapsr_cli.sizes import Target
+    from lapsr_cli.sizes import Size, Target
     from lapsr_cli.upscaler import Upscaler
 
 
@@ -243,7 +243,11 @@ class Wish:
         """One for each device."""
         from lapsr_cli.upscaler import Upscaler
 
+        devices = self.device.split(",")
         memory = self._memory
+        share = None
+        if memory is not None and self.on_cpu:
+            share = int(memory * 0.6 / len(devices))
         return [
             Upscaler.from_weights(
                 self.model,
@@ -252,9 +256,9 @@ class Wish:
                 windows=self.windows(),
                 offline=self.offline,
                 tta=self.tta,
-                memory=int(memory * 0.6) if memory is not None and self.on_cpu else None,
+                memory=share,
             )
-            for device in self.device.split(",")
+            for device in devices
         ]
 
 
@@ -273,10 +277,10 @@ def _upscale(wish: Wish) -> int:
     upscalers = wish.upscalers()
     check_scales(selection.targets, upscalers[0].config.scales, cascade=wish.cascade)
     if wish.dry_run:
-        return _forecast(todo, upscalers[0], selection, limits)
-    prepare_folder(wish.output)
+        return _forecast(todo, upscalers[0], selection, limits, as_json=wish.as_json)
+    prepare_folder(wish.output, "-o/--output")
     if wish.report_file is not None:
-        prepare_folder(wish.report_file.parent)
+        prepare_folder(wish.report_file.parent, "--report")
     for line in _introduction(upscalers):
         say(line)
     with stop_signal("finishing what is begun; Ctrl-C again stops at once") as stop:
@@ -322,6 +326,7 @@ class _Session:
         self.report: Report = Report()
         self.start = time.monotonic()
         self.failed_fast = False
+        self.code = 1  # of a run that ends in a way nobody thought of
 
     def run(self, todo: Plan) -> int:
         from lapsr_cli.cli.terminal import say
@@ -329,23 +334,21 @@ class _Session:
         with self._written():
             try:
                 self._run(todo)
-            except LapsrError:
+            except LapsrError as error:
+                self.code = error.exit_code
                 say(f"stopped: {self._summary(todo)}")
                 raise
             except KeyboardInterrupt:
+                self.code = INTERRUPTED
                 say(f"interrupted: {self._summary(todo)}")
                 self._write()
                 sys.stdout.flush()
                 # A pass of the network cannot be broken off; the interpreter would wait for it.
                 os._exit(INTERRUPTED)
-            if self.stop():
-                say(f"interrupted: {self._summary(todo)}")
-                return INTERRUPTED
-            if self.failed_fast:
-                say(f"stopped at the first failure: {self._summary(todo)}")
-                return self.report.exit_code
-            say(self._summary(todo))
-            return self.report.exit_code
+            self.code = INTERRUPTED if self.stop() else self.report.exit_code
+            begin = "stopped at the first failure: " if self.failed_fast else ""
+            say(f"{'interrupted: ' if self.stop() else begin}{self._summary(todo)}")
+            return self.code
 
     def _run(self, todo: Plan) -> None:
         from lapsr_cli.batch import pipeline
@@ -402,25 +405,26 @@ class _Session:
             "scales": [target.label for target in self.selection.targets],
             "interrupted": bool(self.stop()),
         }
-        content = self.report.to_json(about, time.monotonic() - self.start)
+        content = self.report.to_json(about, time.monotonic() - self.start, self.code)
         with whole_file(self.wish.report_file) as file:
             file.write(json.dumps(content, indent=1).encode())
 
 
-def _forecast(todo: Plan, upscaler: Upscaler, selection: Selection, limits: Limits) -> int:
+def _forecast(
+    todo: Plan, upscaler: Upscaler, selection: Selection, limits: Limits, *, as_json: bool
+) -> int:
     """Say what would be written, how large, how long it would take."""
     import shutil
 
     from lapsr_cli.batch.estimate import forecasts, seconds_per_pixel
     from lapsr_cli.cli.terminal import say
 
-    found = list(forecasts(todo.works, upscaler.config.scales, cascade=limits.cascade))
+    found = list(forecasts(todo.works, upscaler.config.scales, limits))
     problems = [outcome.message for outcome in todo.settled if outcome.status == "failed"]
     problems += [each.problem for each in found if each.problem]
     for each in found:
         for target, size in each.sizes.items():
-            path = each.work.outputs[target]
-            click.echo(f"{_printable(path)}  {size.width} x {size.height}")
+            click.echo(_line(each.work.outputs[target], size, as_json=as_json))
     for problem in problems:
         say(f"would fail: {problem}")
     speed = {
@@ -441,8 +445,14 @@ def _forecast(todo: Plan, upscaler: Upscaler, selection: Selection, limits: Limi
     return 1 if problems else 0
 
 
-def _printable(path: Path) -> str:
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+def _line(path: Path, size: Size, *, as_json: bool) -> str:
+    """A file that would be written, for people or for programs."""
+    from lapsr_cli.image_io.lines import shown
+    from lapsr_cli.report import in_utf8
+
+    if as_json:
+        return json.dumps({"path": in_utf8(path), "width": size.width, "height": size.height})
+    return f"{shown(path)}  {size.width} x {size.height}"
 
 
 def _number(flag: str, text: str, others: str) -> int:
