@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from lapsr_cli import sizes
 from lapsr_cli.batch import pipeline
 from lapsr_cli.batch.budget import Budget
 from lapsr_cli.batch.pipeline import Limits, run
@@ -262,8 +263,8 @@ def test_a_cascade_gives_lower_scales_on_the_way(lapsr: Lapsr, tmp_path: Path, t
         with Image.open(tmp_path / "all" / f"a_x{scale}.png") as image:
             assert image.size == (9 * scale, 7 * scale)
     ran = lapsr(*command, "-o", tmp_path / "out", "-s", "16")
-    assert ran.code == 1
-    assert "more than 8; --cascade" in ran.err
+    assert ran.code == 2
+    assert "this model enlarges up to 8 times; --cascade" in ran.err
 
 
 class Broken(Exception):
@@ -328,12 +329,11 @@ def test_no_memory_for_shrinking_is_that_pictures_failure(
     tmp_path: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     draw_some(tmp_path, 4)
-    original = pipeline.shrunk
 
     def shrunk(picture: Any, size: Any) -> Any:
         if size.width == 3 * 21:
             torch.empty(1 << 60, dtype=torch.uint8)  # torch says it in its own words
-        return original(picture, size)
+        return sizes.shrunk(picture, size)
 
     monkeypatch.setattr(pipeline, "shrunk", shrunk)
     found = {
@@ -464,10 +464,15 @@ def test_a_second_ctrl_c_does_not_wait(tmp_path: Path) -> None:
 def test_killed_at_twenty_moments_and_repeated(lapsr: Lapsr, tmp_path: Path, tiny: Path) -> None:
     draw_some(tmp_path, 300, 30)
     rng = random.Random(0)
+    had = 0
+
+    def has_more() -> bool:
+        return len(list((tmp_path / "out").glob("*.png"))) > had
+
     for _ in range(20):
+        had = len(list((tmp_path / "out").glob("*.png")))
         process = begin(tmp_path, tiny, "-s", "2,3,8")
-        had = len(contents(tmp_path / "out")) if (tmp_path / "out").exists() else 0
-        wait_until(process, lambda had=had: len(list((tmp_path / "out").glob("*.png"))) > had)
+        wait_until(process, has_more)
         time.sleep(rng.random() / 10)
         process.kill()
         process.communicate(timeout=PATIENCE)

@@ -21,7 +21,7 @@ PACKAGE = ROOT / "src" / "lapsr_cli"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS: list[list[str]] = [
-    ["errors"],
+    ["errors", "lines"],
     ["model"],
     ["color", "fused", "resize", "tiling"],
     ["metrics"],

@@ -1,162 +1,229 @@
+"""Doors and guards: what is no picture, what is too large, what is damaged, odd names."""
+
 from __future__ import annotations
 
 import os
 import resource
+import socket
 import struct
-import zlib
+import subprocess
+import sys
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image, ImageCms
+from PIL import Image
 
 from lapsr_cli.errors import UnreadablePicture, UnwritablePicture
-from lapsr_cli.image_io import SUFFIXES, Picture, from_pil, read, write
+from lapsr_cli.image_io import READABLE, SUFFIXES, Photo, Picture, probe, read, write
+from tests import drawn_files
 from tests.conftest import draw
+
+
+def photo(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8 | np.uint16]]) -> Photo:
+    return Photo((Picture(pixels),), "PNG", lossy=False)
 
 
 @pytest.mark.parametrize("suffix", sorted(SUFFIXES))
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_every_format_goes_in_and_out(tmp_path: Path, suffix: str, mode: str) -> None:
     path = draw(tmp_path / f"in{suffix}", 33, 21, mode)
-    picture = read(path)
+    first = read(path)
+    assert (first.form, first.warnings) == (SUFFIXES[suffix], ())
+    header = probe(path)
+    assert (header.form, header.height, header.width) == (SUFFIXES[suffix], 21, 33)
+    assert header.channels == (1 if first.frames[0].pixels.ndim == 2 else 3) or suffix == ".gif"
     again = tmp_path / f"out{suffix}"
-    write(picture, again)
+    write(first, again)
     with Image.open(again) as image:
         assert image.format == SUFFIXES[suffix]
         assert image.size == (33, 21)
     # WebP has no grey: it comes back as RGB, whose planes are equal.
-    assert read(again).pixels.shape[:2] == (21, 33)
-    error = np.abs(read(again).pixels.astype(int) - picture.pixels).max()
-    lossy = SUFFIXES[suffix] in {"JPEG", "WEBP"}
-    assert error <= (24 if lossy else 0)
-
-
-@given(height=st.integers(1, 9), width=st.integers(1, 9), grey=st.booleans(), seed=st.integers())
-def test_png_keeps_every_pixel(
-    tmp_path_factory: pytest.TempPathFactory, height: int, width: int, grey: bool, seed: int
-) -> None:
-    shape = (height, width) if grey else (height, width, 3)
-    pixels = np.random.default_rng(abs(seed)).integers(0, 256, shape, np.uint8)
-    path = tmp_path_factory.mktemp("png") / "a.png"
-    write(Picture(pixels), path)
-    assert np.array_equal(read(path).pixels, pixels)
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
-    """Each of the eight: where the corner that is marked in the upright picture comes to lie."""
-    upright = np.zeros((16, 24), np.uint8)
-    upright[:8, :8] = 255
-    stored = {
-        1: upright,
-        2: upright[:, ::-1],
-        3: upright[::-1, ::-1],
-        4: upright[::-1],
-        5: upright.T,
-        6: np.rot90(upright),
-        7: upright[::-1, ::-1].T,
-        8: np.rot90(upright, -1),
-    }[orientation]
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    path = tmp_path / "turned.jpg"
-    Image.fromarray(np.ascontiguousarray(stored)).save(path, exif=exif, quality=100)
-    pixels = read(path).pixels
-    assert pixels.shape == upright.shape
-    assert np.abs(pixels.astype(int) - upright).max() < 30
-
-
-def test_the_colour_profile_stays(tmp_path: Path) -> None:
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    for suffix in (".jpg", ".png", ".webp", ".tiff"):
-        path = tmp_path / f"in{suffix}"
-        Image.new("RGB", (8, 8), (200, 30, 90)).save(path, icc_profile=profile)
-        write(read(path), tmp_path / f"out{suffix}")
-        with Image.open(tmp_path / f"out{suffix}") as image:
-            assert image.info["icc_profile"] == profile
-
-
-@pytest.mark.parametrize(("mode", "becomes"), [("1", 2), ("P", 3), ("RGBA", 3), ("LA", 2)])
-def test_exact_conversions_are_made(mode: str, becomes: int) -> None:
-    image = Image.new("L", (4, 3), 255).convert(mode)
-    pixels = from_pil(image).pixels
-    assert pixels.ndim == becomes
-    assert pixels.min() == 255
-
-
-@pytest.mark.parametrize("mode", ["I;16", "CMYK", "F", "I"])
-def test_what_would_lose_something_is_refused(tmp_path: Path, mode: str) -> None:
-    path = tmp_path / "a.tiff"
-    Image.new(mode, (4, 4)).save(path)
-    with pytest.raises(UnreadablePicture, match=r"a\.tiff: pixel mode"):
-        read(path)
-
-
-def test_transparency_is_refused_unless_there_is_none(tmp_path: Path) -> None:
-    Image.new("RGBA", (4, 4), (1, 2, 3, 255)).save(tmp_path / "opaque.png")
-    assert read(tmp_path / "opaque.png").pixels.shape == (4, 4, 3)
-    Image.new("RGBA", (4, 4), (1, 2, 3, 254)).save(tmp_path / "clear.png")
-    with pytest.raises(UnreadablePicture, match=r"clear\.png: transparency"):
-        read(tmp_path / "clear.png")
+    assert read(again).frames[0].pixels.shape[:2] == (21, 33)
+    error = np.abs(read(again).frames[0].pixels.astype(int) - first.frames[0].pixels).max()
+    assert error <= (24 if first.lossy else 0)
 
 
 def test_damaged_files_are_named(tmp_path: Path) -> None:
+    """One line that begins with the path, for whatever may lie in a folder of pictures."""
     good = draw(tmp_path / "good.jpg", 64, 64).read_bytes()
+    with zipfile.ZipFile(tmp_path / "zip.jpg", "w") as archive:
+        archive.writestr("a", "b")
+    noise = np.random.default_rng(0).integers(0, 65536, (40, 40, 3), np.uint16)
+    png = drawn_files.png(noise)
+    broken = bytearray(png)
+    broken[600] ^= 0xFF
+    write(photo(noise), tmp_path / "deep.tif")
     cases = {
         "text.png": b"this is no picture",
         "empty.jpg": b"",
+        "null.webp": bytes(100),
+        "pdf.jpg": b"%PDF-1.7\n%\xe2\xe3\n1 0 obj",
+        "zip.jpg": (tmp_path / "zip.jpg").read_bytes(),
         "half.jpg": good[: len(good) // 2],
         "header.png": draw(tmp_path / "a.png").read_bytes()[:20],
+        "cut16.png": png[: len(png) // 2],
+        "crc16.png": bytes(broken),
+        "crc8.png": flipped(draw(tmp_path / "b.png", 60, 60).read_bytes(), 120),
+        "cut16.tif": (tmp_path / "deep.tif").read_bytes()[:3000],
     }
+    for suffix in SUFFIXES:
+        data = draw(tmp_path / f"whole{suffix}", 90, 90).read_bytes()
+        cases[f"half{suffix}"] = data[: len(data) // 2]
+        cases[f"start{suffix}"] = data[:14]
+    cases["half.heic"] = b"\0\0\0\x18ftypheic\0\0\0\0heicmif1" + bytes(50)
     for name, content in cases.items():
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(UnreadablePicture, match=name):
-            read(tmp_path / name)
-    os.mkfifo(tmp_path / "pipe.png")
-    with pytest.raises(UnreadablePicture, match=r"pipe\.png: not a regular file"):
-        read(tmp_path / "pipe.png")
+        message = refusal(tmp_path / name)
+        assert message.startswith(f"{tmp_path / name}: "), message
+        assert "\n" not in message
+        assert len(message) > len(str(tmp_path / name)) + 4
+    with pytest.raises(UnreadablePicture, match=r"text\.png: not a JPEG, PNG"):
+        read(tmp_path / "text.png")
     with pytest.raises(UnreadablePicture, match=r"gone\.png: No such file"):
         read(tmp_path / "gone.png")
 
 
-def test_pillow_is_not_asked_to_drop_frames_or_bits(tmp_path: Path) -> None:
-    frames = [Image.new("RGB", (9, 9), (60 * i, 0, 0)) for i in range(3)]
-    for name in ("a.webp", "a.png", "a.tiff"):
+def refusal(path: Path) -> str:
+    with pytest.raises(UnreadablePicture) as caught:
+        read(path)
+    return str(caught.value)
+
+
+def flipped(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ 0xFF]) + data[at + 1 :]
+
+
+def test_what_is_no_file_is_refused_without_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "device.png").symlink_to("/dev/zero")
+    with socket.socket(socket.AF_UNIX) as server:
+        here = Path.cwd()
+        os.chdir(tmp_path)  # a socket's path must be short
+        server.bind("socket.png")
+        os.chdir(here)
+        for name in ("pipe", "folder", "device", "socket"):
+            for look in (read, probe):
+                with pytest.raises(UnreadablePicture, match=rf"{name}\.png: not a regular file"):
+                    look(tmp_path / f"{name}.png")
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".gif", ".bmp", ".tif", ".avif"])
+def test_more_pixels_than_allowed_are_not_decoded(tmp_path: Path, suffix: str) -> None:
+    path = draw(tmp_path / f"a{suffix}", 50, 40)
+    assert read(path, max_pixels=2000).frames
+    with pytest.raises(UnreadablePicture, match=r"2000 pixels, more than --max-pixels 1999"):
+        read(path, max_pixels=1999)
+    assert read(path, max_pixels=None).frames
+
+
+def test_the_pixels_of_all_frames_count(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (10, 10), (60 * i, 0, 0)) for i in range(3)]
+    for name in ("a.webp", "a.png", "a.tiff", "a.gif"):
         frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
-        with pytest.raises(UnreadablePicture, match="several frames"):
-            read(tmp_path / name)
-    deep = tmp_path / "deep.png"
-    deep.write_bytes(png(4, 3, depth=16, colour=2, row=b"\0" + bytes(range(24))))
-    with Image.open(deep) as image:
-        assert image.mode == "RGB", "Pillow has learnt 16-bit RGB"
-    with pytest.raises(UnreadablePicture, match="16 bits"):
-        read(deep)
+        assert len(read(tmp_path / name, max_pixels=300).frames) == 3
+        with pytest.raises(UnreadablePicture, match="300 pixels, more than --max-pixels 299"):
+            read(tmp_path / name, max_pixels=299)
 
 
-def png(width: int, height: int, *, depth: int, colour: int, row: bytes) -> bytes:
-    """A PNG by its specification, for what Pillow does not write."""
+def test_a_bomb_is_one_line_and_nothing_on_stderr(tmp_path: Path) -> None:
+    """Above Pillow's own limits, which warn and raise, only ours counts."""
+    header = struct.pack(">IIBBBBB", 40_000, 40_000, 8, 2, 0, 0, 0)
+    bomb = b"\x89PNG\r\n\x1a\n" + drawn_files.chunk(b"IHDR", header)
+    (tmp_path / "bomb.png").write_bytes(bomb + drawn_files.chunk(b"IDAT", b"") * 2)
+    extended = b"VP8X" + struct.pack("<I", 10) + b"\0\0\0\0" + b"\xff\x3f\0\xff\x3f\0"
+    webp = b"WEBP" + extended + bytes(200_000)
+    (tmp_path / "bomb.webp").write_bytes(b"RIFF" + struct.pack("<I", len(webp)) + webp)
+    Image.new("1", (10_000, 9_000)).save(tmp_path / "large.png")
+    code = (
+        "import sys; from pathlib import Path; from lapsr_cli import errors, image_io\n"
+        "for path in sys.argv[1:]:\n"
+        "    try: print(image_io.read(Path(path), max_pixels=10**8).frames[0].width)\n"
+        "    except errors.UnreadablePicture as error: print(error)\n"
+    )
+    names = [tmp_path / name for name in ("bomb.png", "bomb.webp", "large.png")]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *names], capture_output=True, text=True, check=True
+    )
+    lines = done.stdout.splitlines()
+    assert done.stderr == ""
+    assert ["--max-pixels" in line for line in lines] == [True, True, False]
+    assert lines[2] == "10000"
 
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        check = zlib.crc32(kind + data)
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", check)
 
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    pixels = zlib.compress(row * height)
-    signature = b"\x89PNG\r\n\x1a\n"
-    return signature + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+def test_warnings_of_decoders_do_not_reach_stderr(tmp_path: Path) -> None:
+    """An APNG with a bad control chunk, a TIFF cut short, a 16-bit PNG with a bad profile."""
+    samples = np.zeros((4, 4, 3), np.uint8)
+    (tmp_path / "a.png").write_bytes(drawn_files.png(samples, (b"acTL", bytes(8))))
+    deep = drawn_files.png(samples.astype(np.uint16), (b"iCCP", b"x\0\0junk"), (b"tIME", b"12"))
+    (tmp_path / "b.png").write_bytes(deep)
+    noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+    for name, kind in (("c.tif", np.uint8), ("d.tif", np.uint16)):
+        write(photo(noise.astype(kind)), tmp_path / name)
+        (tmp_path / name).write_bytes(flipped((tmp_path / name).read_bytes(), 2000))
+    code = (
+        "import sys; from pathlib import Path; from lapsr_cli import errors, image_io\n"
+        "for path in sys.argv[1:]:\n"
+        "    try: image_io.read(Path(path), strip_metadata=True)\n"
+        "    except errors.UnreadablePicture as error: print(error)\n"
+    )
+    names = [tmp_path / name for name in ("a.png", "b.png", "c.tif", "d.tif")]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *names], capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""
+    assert [line.partition(":")[0][-5:] for line in done.stdout.splitlines()] == ["c.tif", "d.tif"]
 
 
-def test_odd_exif_does_not_cost_the_picture(tmp_path: Path) -> None:
-    """A rational that holds text: Pillow cannot write it again, but nobody asks it to."""
-    text = b"n/a\0"
-    entries = struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)
-    entries += struct.pack("<HHI4s", 0x011A, 2, 4, text)
-    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + entries + struct.pack("<I", 0)
-    Image.new("RGB", (20, 10)).save(tmp_path / "odd.jpg", exif=exif)
-    assert read(tmp_path / "odd.jpg").pixels.shape == (20, 10, 3)
+def test_content_counts_not_the_name(tmp_path: Path) -> None:
+    draw(tmp_path / "a.png").rename(tmp_path / "a.jpg")
+    back = read(tmp_path / "a.jpg")
+    assert back.form == "PNG"
+    assert back.warnings == ("its name says JPEG, but it is PNG",)
+
+
+@pytest.mark.parametrize("name", [b"a\nb", b"\xff\xfe", "ü 漢".encode(), b"-n; $(x) %s {}"])
+@pytest.mark.parametrize("suffix", sorted({*READABLE} - {".heic", ".heif"}))
+def test_any_name_the_system_allows(tmp_path: Path, name: bytes, suffix: str) -> None:
+    path = tmp_path / os.fsdecode(name + suffix.encode())
+    deep = suffix in (".png", ".tiff")
+    write(photo(np.full((4, 4), 700 if deep else 70, np.uint16 if deep else np.uint8)), path)
+    assert read(path).frames[0].depth == (16 if deep else 8)
+    path.write_bytes(b"broken")
+    with pytest.raises(UnreadablePicture) as caught:
+        read(path)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).encode()  # can be printed
+
+
+def test_only_the_first_picture_of_a_phones_jpeg(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (16, 16), (200, 30, 10)), Image.new("RGB", (8, 8))]
+    frames[0].save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=frames[1:])
+    back = read(tmp_path / "a.jpg")
+    assert (back.form, len(back.frames)) == ("JPEG", 1)
+    assert np.abs(back.frames[0].pixels.astype(int) - (200, 30, 10)).max() < 6
+    assert probe(tmp_path / "a.jpg").frames == 1
+
+
+def test_many_threads_read_and_write_at_once(tmp_path: Path) -> None:
+    """8 and 16 bits, every format: the same pictures as one after another."""
+    rng = np.random.default_rng(0)
+    sources = [rng.integers(0, 65536, (50, 60, 3), np.uint16) for _ in range(6)]
+    sources = [s if i % 2 else (s >> 8).astype(np.uint8) for i, s in enumerate(sources)]
+
+    def round_trip(number: int) -> bool:
+        source = sources[number % len(sources)]
+        path = tmp_path / f"{number}{['.png', '.tiff'][number // 6 % 2]}"
+        write(photo(source), path)
+        return np.array_equal(read(path).frames[0].pixels, source)
+
+    with ThreadPoolExecutor(6) as pool:
+        assert all(pool.map(round_trip, range(48)))
 
 
 @given(st.data())
@@ -164,7 +231,7 @@ def test_flipped_bytes_give_a_picture_or_one_error(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     folder = tmp_path_factory.mktemp("flip")
-    suffix = data.draw(st.sampled_from([".png", ".jpg", ".webp", ".tiff"]))
+    suffix = data.draw(st.sampled_from([".png", ".jpg", ".webp", ".tiff", ".avif", ".gif", ".bmp"]))
     path = draw(folder / f"a{suffix}")
     content = bytearray(path.read_bytes())
     for _ in range(data.draw(st.integers(1, 4))):
@@ -172,25 +239,26 @@ def test_flipped_bytes_give_a_picture_or_one_error(
         content[at] = data.draw(st.integers(0, 255))
     path.write_bytes(content)
     try:
-        assert read(path).pixels.size
+        assert read(path, max_pixels=1 << 20).frames
     except UnreadablePicture as error:
         assert str(path) in str(error)  # noqa: PT017
 
 
 def test_a_picture_too_long_for_the_format_is_named(tmp_path: Path) -> None:
-    long = Picture(np.zeros((1, 16_384), np.uint8))
+    long = photo(np.zeros((1, 16_384), np.uint8))
     with pytest.raises(UnwritablePicture, match=r"a\.webp.*16383"):
         write(long, tmp_path / "a.webp")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_disk_that_takes_no_more_leaves_no_half_picture(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", [".png", ".tiff", ".bmp"])
+def test_a_disk_that_takes_no_more_leaves_no_half_picture(tmp_path: Path, suffix: str) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (100, 100), np.uint8)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
     try:
-        with pytest.raises(UnwritablePicture, match=r"a\.png: File too large"):
-            write(Picture(noise), tmp_path / "a.png")
+        with pytest.raises(UnwritablePicture, match=rf"a\{suffix}: File too large"):
+            write(photo(noise), tmp_path / f"a{suffix}")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert list(tmp_path.iterdir()) == []

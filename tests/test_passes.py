@@ -35,7 +35,7 @@ def smooth(*shape: int, seed: int = 0, dtype: type = np.uint8) -> Samples:
     rng = np.random.default_rng(seed)
     coarse = torch.from_numpy(rng.random((1, shape[2] if len(shape) == 3 else 1, 5, 5)))
     fine = torch.nn.functional.interpolate(coarse, shape[:2], mode="bilinear")[0].permute(1, 2, 0)
-    samples = (fine.numpy() * np.iinfo(dtype).max).round().astype(dtype)
+    samples: Samples = (fine.numpy() * np.iinfo(dtype).max).round().astype(dtype)
     return samples if len(shape) == 3 else samples[..., 0]
 
 
@@ -62,7 +62,7 @@ def test_opaque_alpha_changes_nothing(
     network: LaplacianPyramid, shape: tuple[int, ...], dtype: type
 ) -> None:
     pixels = smooth(*shape, dtype=dtype)
-    full = np.full(shape[:2], np.iinfo(dtype).max, dtype)
+    full: Samples = np.full(shape[:2], np.iinfo(dtype).max, dtype)
     plain = enlarged(network, Picture(pixels), 2, 4, 8)
     opaque = enlarged(network, Picture(pixels, full), 2, 4, 8)
     for scale, picture in opaque.items():
@@ -74,7 +74,7 @@ def test_opaque_alpha_changes_nothing(
 def test_clear_stays_clear_and_opaque_stays_opaque(network: LaplacianPyramid, dtype: type) -> None:
     """A pixel off the edge between them; and in the colours of what is clear no noise is left."""
     full = np.iinfo(dtype).max
-    alpha = np.zeros((20, 24), dtype)
+    alpha: Samples = np.zeros((20, 24), dtype)
     alpha[:, 12:] = full
     for scale, result in enlarged(
         network, Picture(smooth(20, 24, 3, dtype=dtype), alpha), 2, 8

@@ -124,10 +124,12 @@ def test_one_pass_gives_every_scale_and_windows_of_several_pictures_share_it(
     rng = np.random.default_rng(0)
     pictures = [Picture(rng.integers(0, 256, (60, 52, 3), np.uint8)) for _ in range(3)]
     tasks = [Task(i, picture, (2, 4, 8), "") for i, picture in enumerate(pictures)]
-    results = list(upscaler.stream(tasks))
-    windows = sum(result.windows for result in results)
-    assert sorted(result.key for result in results) == [0, 1, 2]
-    assert all(sorted(result.pyramid) == [2, 4, 8] for result in results)
+    done = list(upscaler.stream(tasks))
+    results = {result.key: result.pyramid for result in done}
+    windows = sum(result.windows for result in done)
+    assert windows == sum(len(upscaler.passes._cut(task)) for task in tasks)
+    assert sorted(results) == [0, 1, 2]
+    assert all(sorted(pyramid) == [2, 4, 8] for pyramid in results.values())
     assert sum(batches) == windows, "a window went through the network more than once"
     assert batches == [4] * (windows // 4) + [windows % 4] * bool(windows % 4)
     assert windows % len(pictures) == 0
@@ -157,6 +159,23 @@ def test_few_pictures_wait_open(draft: LaplacianPyramid) -> None:
 
     assert next(iter(upscaler.stream(tasks()))).key == 1
     assert read <= 18
+
+
+def test_a_pause_among_the_tasks_lets_nothing_wait(draft: LaplacianPyramid) -> None:
+    upscaler = Upscaler(draft, choose("cpu"), Windows(batch=64))
+    pictures = [Picture(np.zeros((2, 3), np.uint8))] * 3
+    tasks = [Task(i, picture, (2,), "") for i, picture in enumerate(pictures)]
+    seen: list[str] = []
+
+    def with_pauses() -> Iterator[Task[int] | None]:
+        for task in tasks:
+            seen.append(f"read {task.key}")
+            yield task
+            if task.key == 1:
+                yield None
+
+    seen.extend(f"done {result.key}" for result in upscaler.stream(with_pauses()))
+    assert seen == ["read 0", "read 1", "done 0", "done 1", "read 2", "done 2"]
 
 
 def test_the_python_door() -> None:

@@ -22,13 +22,18 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from lapsr_cli import resize
-from lapsr_cli.errors import NothingMatched, UsageError
+from lapsr_cli.device import choose
+from lapsr_cli.errors import NothingMatched, UnreadablePicture, UsageError
+from lapsr_cli.evaluation import bicubic_score
+from lapsr_cli.metrics import protocol
 from lapsr_cli.model import PyramidConfig
 from lapsr_cli.train.degrade import Degradation
 from lapsr_cli.train.loss import Part
 from lapsr_cli.train.patches import Draw, Patches, cut
 from lapsr_cli.train.pictures import Pictures, load, paths_in, read_luma
+from lapsr_cli.train.ranks import Ranks
 from lapsr_cli.train.recipe import Recipe
+from lapsr_cli.train.validation import Validator, open_sets
 from tests.conftest import draw
 from tests.test_resize import matrix as matrix_of_the_definition
 
@@ -421,8 +426,37 @@ def test_a_picture_that_lies_on_its_side_is_set_upright(tmp_path: Path) -> None:
     exif[0x0112] = 6  # to be turned clockwise
     image.save(tmp_path / "turned.png", exif=exif)
     expected = np.rot90(np.array(image), -1)
-    np.testing.assert_array_equal(read_luma(tmp_path / "turned.png"), expected)
+    np.testing.assert_allclose(read_luma(tmp_path / "turned.png") * 255, expected, atol=1e-9)
     np.testing.assert_array_equal(loaded([tmp_path / "turned.png"], tmp_path)[0], expected)
+
+
+def test_luma_of_16_bits_has_them_and_what_shows_through_is_refused(tmp_path: Path) -> None:
+    fine = np.arange(400, dtype=np.uint16).reshape(20, 20) * 160
+    Image.fromarray(fine).save(tmp_path / "deep.png")
+    np.testing.assert_allclose(read_luma(tmp_path / "deep.png"), fine / 65535, atol=1e-12)
+    opaque = Image.open(draw(tmp_path / "a.png", 20, 20)).convert("RGBA")
+    opaque.save(tmp_path / "opaque.png")
+    assert torch.equal(read_luma(tmp_path / "opaque.png"), read_luma(tmp_path / "a.png"))
+    opaque.putpixel((3, 3), (0, 0, 0, 254))
+    opaque.save(tmp_path / "clear.png")
+    with pytest.raises(UnreadablePicture, match=r"clear\.png: is transparent"):
+        read_luma(tmp_path / "clear.png")
+
+
+def test_a_run_that_harms_is_validated_on_what_is_harmed(tmp_path: Path) -> None:
+    draw(tmp_path / "val" / "a.png", 64, 48)
+    (each,) = open_sets([str(tmp_path / "val")], tmp_path / "run", 2)
+    ranks = Ranks(0, 1, torch.device("cpu"))
+    harmed = Validator([each], [2], choose("cpu"), ranks, Degradation.parse("jpeg:40,clean:1"))
+    coded = io.BytesIO()
+    lr = (resize.resize(each.hr[0], 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
+    Image.fromarray(lr.numpy()).save(coded, "JPEG", quality=40)
+    decoded = torch.from_numpy(np.array(Image.open(coded))).double() / 255
+    expected = protocol.score(resize.resize(decoded, 2.0), each.hr[0], 2)
+    assert harmed.bicubic()["val"][2] == pytest.approx(expected, abs=1e-9)
+    clean = Validator([each], [2], choose("cpu"), ranks).bicubic()["val"][2]
+    assert clean == pytest.approx(bicubic_score(each.hr[0], 2), abs=1e-9)
+    assert clean[0] > expected[0] + 0.1
 
 
 def test_pictures_that_cannot_be_used_are_named_and_left_out(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -12,7 +14,9 @@ from lapsr_cli.model import halo
 from lapsr_cli.runtime import Runtime
 from lapsr_cli.tiling import fit, plan
 
-__all__ = ["Evaluator", "bicubic_score"]
+__all__ = ["Evaluator", "Harm", "bicubic_score"]
+
+Harm = Callable[[Tensor], Tensor]
 
 _MEMORY_SHARE = 0.4
 
@@ -24,9 +28,13 @@ class Evaluator:
         self.runtime = runtime
         self.max_pixels = max_pixels
 
-    def score(self, hr: Tensor, scale: int) -> Score:
-        """PSNR in dB and SSIM at ``scale`` for HR luma (H, W), float64 in [0, 1]."""
-        return protocol.score(self.enlarge(protocol.degrade(hr, scale), scale), hr, scale)
+    def score(self, hr: Tensor, scale: int, harm: Harm = lambda lr: lr) -> Score:
+        """PSNR in dB and SSIM at ``scale`` for HR luma (H, W), float64 in [0, 1].
+
+        ``harm``: what LR luma (h, w) suffers besides shrinking; nothing in the papers' protocol.
+        """
+        lr = harm(protocol.degrade(hr, scale))
+        return protocol.score(self.enlarge(lr, scale), hr, scale)
 
     def enlarge(self, lr: Tensor, scale: int) -> Tensor:
         """LR luma (H, W) in [0, 1] -> (scale H, scale W) on the CPU, fp32, not clamped."""
@@ -45,6 +53,7 @@ class Evaluator:
         return int(budget) // self.runtime.bytes_per_pixel(scale)
 
 
-def bicubic_score(hr: Tensor, scale: int) -> Score:
+def bicubic_score(hr: Tensor, scale: int, harm: Harm = lambda lr: lr) -> Score:
     """The baseline's PSNR in dB and SSIM for HR luma (H, W), float64 in [0, 1]."""
-    return protocol.score(protocol.bicubic(protocol.degrade(hr, scale), scale), hr, scale)
+    lr = harm(protocol.degrade(hr, scale))
+    return protocol.score(protocol.bicubic(lr, scale), hr, scale)

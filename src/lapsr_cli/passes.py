@@ -138,7 +138,9 @@ class Passes:
         for task in tasks:
             if task is not None:
                 jobs.append(_open(task))
-                self._queue_windows(jobs[-1], queues, advance)
+                self._queue_windows(jobs[-1], queues)
+            while (form := self._full(queues)) is not None:
+                self._pass(queues, form, advance)
             while queues and (task is None or _crowded(jobs)):
                 self._pass(queues, _form_of_oldest(queues, jobs), advance)
                 yield from _finished(jobs)
@@ -147,17 +149,15 @@ class Passes:
             self._pass(queues, next(iter(queues)), advance)
             yield from _finished(jobs)
 
-    def _queue_windows(
-        self, job: _Job[Key], queues: dict[_Form, _Queue[Key]], advance: Advance
-    ) -> None:
-        """Cut a picture and queue its windows; full batches are computed at once."""
+    def _queue_windows(self, job: _Job[Key], queues: dict[_Form, _Queue[Key]]) -> None:
         tiles = self._cut(job.task)
         job.windows = job.waiting = len(tiles)
         for tile in tiles:
-            form = _form(job, tile)
-            queues.setdefault(form, deque()).append((job, tile))
-        while (queue := queues.get(form)) and len(queue) >= self._batch(form):
-            self._pass(queues, form, advance)
+            queues.setdefault(_form(job, tile), deque()).append((job, tile))
+
+    def _full(self, queues: dict[_Form, _Queue[Key]]) -> _Form | None:
+        """A form of which a whole batch waits."""
+        return next((f for f, queue in queues.items() if len(queue) >= self._batch(f)), None)
 
     def _cut(self, task: Task[Key]) -> list[Tile]:
         height, width = task.picture.height, task.picture.width
@@ -197,10 +197,9 @@ class Passes:
     def _pass(self, queues: dict[_Form, _Queue[Key]], form: _Form, advance: Advance) -> None:
         """Run the network once on waiting windows of one form and put the cores in place."""
         taken = _take(queues, form, self._batch(form))
-        try:
-            results = self._enlarge(taken, form)
-        except OutOfMemory as error:
-            self._make_smaller(taken, form, queues, advance, error)
+        results = self._enlarge(taken, form)
+        if results is None:
+            self._make_smaller(taken, form, queues, advance)
             return
         for index, (job, tile) in enumerate(taken):
             for scale, result in results.items():
@@ -212,7 +211,16 @@ class Passes:
             job.shares.append((share, core * sum(scale**2 for scale in results)))
             advance(*job.shares[-1])
 
-    def _enlarge(self, taken: list[tuple[_Job[Key], Tile]], form: _Form) -> dict[int, Tensor]:
+    def _enlarge(
+        self, taken: list[tuple[_Job[Key], Tile]], form: _Form
+    ) -> dict[int, Tensor] | None:
+        """None if the memory does not hold it."""
+        try:
+            return self._compute(taken, form)
+        except OutOfMemory:
+            return None
+
+    def _compute(self, taken: list[tuple[_Job[Key], Tile]], form: _Form) -> dict[int, Tensor]:
         runtime = self.runtimes[form.model]
         try:
             windows = torch.stack(
@@ -237,7 +245,6 @@ class Passes:
         form: _Form,
         queues: dict[_Form, _Queue[Key]],
         advance: Advance,
-        error: OutOfMemory,
     ) -> None:
         """Out of memory: from here on half of what was tried, for these pictures and the rest."""
         if self._device.type == "cuda":
@@ -251,7 +258,7 @@ class Passes:
         for job in dict.fromkeys(job for job, _ in taken):
             job.notes[f"out of memory at {size}: computed in smaller parts"] = None
             if len(taken) == 1:
-                self._cut_again(job, form, queues, advance, error)
+                self._cut_again(job, form, queues, advance)
 
     def _cut_again(
         self,
@@ -259,21 +266,20 @@ class Passes:
         form: _Form,
         queues: dict[_Form, _Queue[Key]],
         advance: Advance,
-        error: OutOfMemory,
     ) -> None:
         """Begin a picture again with smaller windows."""
         if self._cut(job.task)[0].shape == (form.height, form.width):
             raise DeviceError(
                 f"--device {self._device}: its memory does not hold a window of"
                 f" {form.width} x {form.height} pixels, the smallest there is"
-            ) from error
+            )
         others = [each for each in queues.pop(form, ()) if each[0] is not job]
         if others:
             queues[form] = deque(others)
         for share, output_pixels in job.shares:
             advance(-share, -output_pixels)
         job.shares.clear()
-        self._queue_windows(job, queues, advance)
+        self._queue_windows(job, queues)
 
 
 def _open(task: Task[Key]) -> _Job[Key]:

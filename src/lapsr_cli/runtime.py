@@ -74,7 +74,8 @@ class Runtime:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            raise OutOfMemory(str(error)) from error
+        # Out here the error is forgotten, and with it the features that its traceback holds.
+        raise OutOfMemory
 
     def enlarge_luma(self, luma: Tensor, scale: int) -> Tensor:
         """Luma (H, W) in [0, 1] -> (scale H, scale W), fp32 on the CPU, not clamped, not rounded:

@@ -26,6 +26,9 @@ AnyImage = TypeVar("AnyImage", Image.Image, NDArray[np.uint8], NDArray[np.uint16
 Key = TypeVar("Key")
 Models = Mapping[str, LaplacianPyramid]
 
+_LOSSY = {"JPEG", "MPO", "AVIF", "HEIF"}
+"""What PIL calls the formats of photographs compressed with loss; of WebP it does not tell."""
+
 
 class Upscaler:
     """Networks on a device that turn pictures into pyramids.
@@ -68,33 +71,36 @@ class Upscaler:
         tta: bool = False,
         memory: int | None = None,
     ) -> Upscaler:
-        """An upscaler of a model's name or file, None for the default; downloaded if need be.
+        """An upscaler of a model's name or file, downloaded if need be; None for the two defaults,
+        one for files compressed with loss and one for all others.
 
         Raises ResourceError if the model or the device cannot be had.
         """
-        name = manifest().default if model is None else str(model)
-        network = weights.load(name, offline=offline)
-        return cls({name: network}, choose(device, precision), windows, tta=tta, memory=memory)
+        names = manifest().defaults if model is None else (str(model),)
+        models = {name: weights.load(name, offline=offline) for name in names}
+        return cls(models, choose(device, precision), windows, tta=tta, memory=memory)
 
     def __call__(self, image: AnyImage, scales: Sequence[int] = (2, 4, 8)) -> dict[int, AnyImage]:
         """Enlarge a PIL image or an array of uint8 or uint16 to every scale.
 
         Arrays are (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGB with straight alpha; results are of
-        the same kind. A PIL image is turned upright as its EXIF says. Raises UsageError for a
+        the same kind. A PIL image is turned upright as its EXIF says and keeps its ICC profile,
+        nothing else of what it said. Raises UsageError for a
         scale the model does not make and for an image that is none of these, UnreadablePicture
         for a PIL image that would lose something (CMYK, more than 8 bits).
         """
         if isinstance(image, Image.Image):
-            pyramid = self._one(from_pil(image), scales)
-            return {scale: to_pil(picture) for scale, picture in pyramid.items()}
-        pyramid = self._one(_picture_of(image), scales)
+            model = self.model_for(lossy=image.format in _LOSSY)
+            pyramid = self._one(from_pil(image), scales, model)
+            return {scale: _to_pil(picture, image) for scale, picture in pyramid.items()}
+        pyramid = self._one(_picture_of(image), scales, self.name)
         return {scale: _array_of(picture) for scale, picture in pyramid.items()}
 
-    def _one(self, picture: Picture, scales: Sequence[int]) -> Pyramid:
+    def _one(self, picture: Picture, scales: Sequence[int], model: str) -> Pyramid:
         if not scales or not picture.pixels.size:
             raise UsageError("nothing to do: no scales, or an image without pixels")
         wanted = tuple(operator.index(scale) for scale in scales)
-        (result,) = self.stream([Task(None, picture, wanted, self.name)])
+        (result,) = self.stream([Task(None, picture, wanted, model)])
         return result.pyramid
 
     def model_for(self, *, lossy: bool) -> str:
@@ -119,6 +125,13 @@ class Upscaler:
             if task is not None:
                 self.check_scales(task.scales)
             yield task
+
+
+def _to_pil(picture: Picture, like: Image.Image) -> Image.Image:
+    image = to_pil(picture)
+    if "icc_profile" in like.info:
+        image.info["icc_profile"] = like.info["icc_profile"]
+    return image
 
 
 def _picture_of(image: object) -> Picture:

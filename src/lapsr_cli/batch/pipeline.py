@@ -39,7 +39,7 @@ from lapsr_cli.report import Outcome, Output
 from lapsr_cli.sizes import LARGEST_CASCADE, Size, Target, enlargement, shrunk
 from lapsr_cli.upscaler import Upscaler
 
-__all__ = ["Limits", "bytes_needed", "check", "run"]
+__all__ = ["Limits", "bytes_needed", "check", "check_scales", "run"]
 
 _DECODERS = 2
 _AHEAD = 96
@@ -358,6 +358,17 @@ def _wanted(frame: _Frame, upscaler: Upscaler) -> tuple[int, ...]:
     left = {e // frame.base for e in frame.photo.enlargements.values() if e > frame.base}
     top = max(upscaler.config.scales)
     return tuple(sorted({min(each, top) for each in left}))
+
+
+def check_scales(targets: Iterable[Target], scales: Sequence[int], *, cascade: bool) -> None:
+    """Raise UsageError for a scale, not a size in pixels, that the network does not reach."""
+    largest = LARGEST_CASCADE if cascade else max(scales)
+    for target in targets:
+        if target.scale and target.factor(Size(1, 1)) > largest:
+            raise UsageError(
+                f"-s/--scale {target.label}: this model enlarges up to {max(scales)} times;"
+                " --cascade does it twice"
+            )
 
 
 def check(work: Work, header: Header, scales: Sequence[int], limits: Limits) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,14 +11,17 @@ __all__ = ["stop_signal"]
 
 
 @contextmanager
-def stop_signal() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C or SIGTERM came; a second one acts at once."""
+def stop_signal(answer: str = "") -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C or SIGTERM came; a second one acts at once. The first is told ``answer``."""
     arrived: list[int] = []
 
     def note(number: int, _frame: object) -> None:
         if arrived:
             raise KeyboardInterrupt
         arrived.append(number)
+        if answer:
+            # Past every lock and buffer: this may come in the middle of a print.
+            os.write(2, f"{answer}\n".encode())
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

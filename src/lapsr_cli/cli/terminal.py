@@ -19,7 +19,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from lapsr_cli.image_io.lines import shown
+from lapsr_cli.lines import shown
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -73,7 +73,8 @@ def _of_preset(*names: str, help: str, **options: Any) -> Callable[[Any], Any]: 
 @_of_preset(
     "--degrade",
     metavar="LIST",
-    help="Harm LR patches: jpeg:60-95,blur:0-0.8,noise:0-3,clean:0.1 (share that is spared).",
+    help="Harm LR patches, and LR in validation: jpeg:60-95,blur:0-0.8,noise:0-3,clean:0.1 (share"
+    " that is spared).",
 )
 @_of_preset(
     "--optimizer",

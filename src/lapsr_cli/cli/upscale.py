@@ -263,6 +263,7 @@ class Wish:
 
 
 def _upscale(wish: Wish) -> int:
+    from lapsr_cli.batch.pipeline import check_scales
     from lapsr_cli.batch.planning import plan, prepare_folder
     from lapsr_cli.cli.terminal import say, show_log
     from lapsr_cli.device import keep_freed_memory
@@ -274,6 +275,7 @@ def _upscale(wish: Wish) -> int:
     limits = wish.limits()
     todo = plan(selection)
     upscalers = wish.upscalers()
+    check_scales(selection.targets, upscalers[0].config.scales, cascade=wish.cascade)
     if wish.dry_run:
         return _forecast(todo, upscalers[0], selection, limits, as_json=wish.as_json)
     prepare_folder(wish.output, "-o/--output")
@@ -281,7 +283,7 @@ def _upscale(wish: Wish) -> int:
         prepare_folder(wish.report_file.parent, "--report")
     for line in _introduction(upscalers):
         say(line)
-    with stop_signal() as stop:
+    with stop_signal("finishing what is begun; Ctrl-C again stops at once") as stop:
         return _Session(wish, selection, limits, upscalers, stop).run(todo)
 
 
@@ -445,7 +447,7 @@ def _forecast(
 
 def _line(path: Path, size: Size, *, as_json: bool) -> str:
     """A file that would be written, for people or for programs."""
-    from lapsr_cli.image_io.lines import shown
+    from lapsr_cli.lines import shown
     from lapsr_cli.report import in_utf8
 
     if as_json:

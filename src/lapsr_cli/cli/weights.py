@@ -33,7 +33,7 @@ def list_models() -> None:
     cached = cache.names()
     for entry in manifest().entries.values():
         place = "with lapsr" if entry.embedded else "cached" if entry.name in cached else "download"
-        name = f"{entry.name} (default)" if entry.name == manifest().default else entry.name
+        name = f"{entry.name}{_use(entry.name)}"
         scales = ",".join(map(str, entry.scales))
         what = f"{entry.title}: {entry.description}"
         table.add_row(name, scales, place, entry.licence, what)
@@ -44,6 +44,16 @@ def list_models() -> None:
     if not console.is_terminal:
         console.width = 200
     console.print(table)
+
+
+def _use(name: str) -> str:
+    """What a model is the default for."""
+    from lapsr_cli.weights.manifest import manifest
+
+    known = manifest()
+    if name == known.default:
+        return " (default)"
+    return " (default for JPEG and the like)" if name == known.default_lossy else ""
 
 
 @weights.command()

@@ -1,6 +1,7 @@
 """16 bits a sample: libvips decodes and encodes what Pillow holds in 8 bits only.
 
-libvips is loaded when the first such file comes; most runs never need it.
+It also decodes compressed TIFFs of 8 bits. libvips is loaded when the first such file comes; most
+runs never need it.
 """
 
 from __future__ import annotations
@@ -10,12 +11,10 @@ import importlib
 from types import ModuleType
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lapsr_cli.image_io.frames import split
-from lapsr_cli.image_io.picture import Picture
+from lapsr_cli.image_io.picture import Picture, Samples
 
-__all__ = ["decode", "encode_png", "straight"]
+__all__ = ["decode", "encode_png"]
 
 
 @functools.cache
@@ -25,27 +24,17 @@ def _vips() -> ModuleType:
     return vips
 
 
-def decode(data: bytes, **options: int) -> Picture:
-    """The 16-bit picture of an encoded PNG or of a page (``page=``) of a TIFF, as it is stored.
+def decode(data: bytes, **options: int) -> Samples:
+    """The samples, (H, W, channels), of an encoded PNG or of a page (``page=``) of a TIFF, as they
+    are stored, but for alpha, which libvips makes straight.
 
     Raises pyvips.Error for data that are damaged or cut short.
     """
     image = _vips().Image.new_from_buffer(data, "", access="sequential", fail_on="error", **options)
-    if image.format != "ushort":
+    if image.format not in ("uchar", "ushort"):
         raise ValueError(f"{image.format} samples")
-    samples: NDArray[np.uint16] = image.numpy()
-    return split(samples)
-
-
-def straight(picture: Picture) -> Picture:
-    """A picture whose colours were multiplied with its alpha, with that undone, rounded."""
-    if picture.alpha is None:
-        return picture
-    alpha = picture.alpha if picture.pixels.ndim == 2 else picture.alpha[..., None]
-    divisor = np.maximum(alpha, 1).astype(np.uint64)
-    undone = (picture.pixels.astype(np.uint64) * picture.full + divisor // 2) // divisor
-    clamped = np.where(alpha == 0, 0, np.minimum(undone, picture.full))
-    return Picture(clamped.astype(picture.pixels.dtype), picture.alpha)
+    samples: Samples = image.numpy()
+    return samples.reshape(image.height, image.width, image.bands)
 
 
 def encode_png(picture: Picture, compress: int) -> bytes:

@@ -10,7 +10,7 @@ from lapsr_cli.image_io import exif, iptc
 from lapsr_cli.image_io.ifd import Damaged
 from lapsr_cli.image_io.picture import Metadata
 
-__all__ = ["SIGNATURE", "chunks", "described", "found", "odd_gamma"]
+__all__ = ["SIGNATURE", "channels", "check", "chunks", "described", "found", "odd_gamma"]
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _XMP = b"XML:com.adobe.xmp"
@@ -28,6 +28,32 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
             return
         yield kind, b"" if kind in (b"IDAT", b"fdAT") else data[at + 8 : at + 8 + size]
         at += 12 + size
+
+
+def check(data: bytes) -> None:
+    """Raise Damaged for a chunk that matters (an upper-case one) whose checksum is wrong.
+
+    Pillow does not look at those of the pixels, and shows something else instead.
+    """
+    at = len(SIGNATURE)
+    view = memoryview(data)
+    while at + 12 <= len(data):
+        size, kind = struct.unpack_from(">I4s", data, at)
+        end = at + 8 + size
+        if end + 4 > len(data):
+            raise Damaged(f"cut short in its chunk {kind.decode('latin-1')}")
+        (stated,) = struct.unpack_from(">I", data, end)
+        if kind[:1].isupper() and zlib.crc32(view[at + 4 : end]) != stated:
+            raise Damaged(f"the checksum of its chunk {kind.decode('latin-1')} is wrong")
+        if kind == b"IEND":
+            return
+        at = end + 4
+
+
+def channels(data: bytes) -> int:
+    """Samples a pixel as read, by the header and by whether some colour is clear."""
+    clear = any(kind == b"tRNS" for kind, _ in chunks(data))
+    return {0: 1, 4: 2, 6: 4}.get(data[25], 3) + clear
 
 
 def found(data: bytes) -> Metadata:
@@ -101,8 +127,11 @@ def odd_gamma(data: bytes) -> bool:
 def described(encoded: bytes, metadata: Metadata) -> bytes:
     """An encoded PNG with what is said about it put in front of the pixels."""
     after_header = len(SIGNATURE) + 25
+    at = after_header
+    while encoded[at + 4 : at + 8] == b"pHYs":  # libvips says 1 mm a pixel where nobody did
+        at += 12 + struct.unpack_from(">I", encoded, at)[0]
     said = b"".join(_chunk(kind, content) for kind, content in _said(metadata))
-    return encoded[:after_header] + said + encoded[after_header:]
+    return encoded[:after_header] + said + encoded[at:]
 
 
 def _said(metadata: Metadata) -> Iterable[tuple[bytes, bytes]]:

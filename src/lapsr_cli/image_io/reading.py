@@ -1,6 +1,7 @@
 """Reading files: guarded first, then decoded, then turned upright and described.
 
-Pillow decodes 8 bits, libvips 16 (``deep``), pillow-heif HEIC. What a file is, its content says.
+Pillow decodes 8 bits, libvips 16 (``deep``) and compressed TIFF, pillow-heif HEIC. What a file is,
+its content says.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
@@ -19,10 +21,10 @@ from lapsr_cli.errors import UnreadablePicture
 from lapsr_cli.image_io import deep, exif, iptc, png, profile, tiff, xmp
 from lapsr_cli.image_io.content import form_of, load, webp_is_lossy, webp_size
 from lapsr_cli.image_io.formats import READABLE
-from lapsr_cli.image_io.frames import alike, picture_of, turned
+from lapsr_cli.image_io.frames import alike, picture_of, split, turned
 from lapsr_cli.image_io.ifd import Damaged
-from lapsr_cli.image_io.lines import one_line, shown
 from lapsr_cli.image_io.picture import Header, Metadata, Photo, Picture, Timing
+from lapsr_cli.lines import one_line, shown
 
 __all__ = ["MAX_PIXELS", "probe", "read"]
 
@@ -89,8 +91,9 @@ def probe(path: Path) -> Header:
             if block and exif.orientation_of(block) >= 5:
                 width, height = height, width
             frames, _ = _count(image, form)
+            channels = png.channels(data) if form == "PNG" else _channels(image)
             sixteen = form == "PNG" and data[24] == 16
-            return Header(form, height, width, frames, _channels(image), 16 if sixteen else 8)
+            return Header(form, height, width, frames, channels, 16 if sixteen else 8)
 
 
 def _channels(image: Image.Image) -> int:
@@ -131,6 +134,8 @@ def _check_pixels(height: int, width: int, frames: int, most: int | None) -> Non
 def _decoded(data: bytes, form: str, most: int | None) -> _Stored:
     if form == "TIFF":
         return _read_tiff(data, most)
+    if form == "PNG":
+        png.check(data)
     if form == "PNG" and data[24:25] == b"\x10":
         return _read_deep_png(data, most)
     if form == "HEIF":
@@ -264,8 +269,7 @@ def _said(image: Image.Image, data: bytes, form: str) -> tuple[Metadata, tuple[s
         faults = ("ICC profile is damaged (a part of it is missing)",)
     resources = info.get("photoshop")
     records = resources.get(0x0404) if isinstance(resources, dict) else None
-    # The resolution that Pillow takes from EXIF is taken again there.
-    dpi = info.get("dpi") if "jfif_unit" in info or form == "BMP" else None
+    dpi = info.get("dpi") if form == "BMP" else _jfif_dpi(info)
     found = Metadata(
         icc_profile=info.get("icc_profile") or None,
         exif=info.get("exif") or None,
@@ -274,6 +278,15 @@ def _said(image: Image.Image, data: bytes, form: str) -> tuple[Metadata, tuple[s
         dpi=dpi,
     )
     return found, faults
+
+
+def _jfif_dpi(info: dict[Any, Any]) -> tuple[float, float] | None:
+    """The resolution in a JPEG's own header; Pillow's "dpi" may come from EXIF, or be made up."""
+    factor = {1: 1.0, 2: 2.54}.get(info.get("jfif_unit", 0))
+    if factor is None:
+        return None
+    x, y = info["jfif_density"]
+    return x * factor, y * factor
 
 
 def _read_deep_png(data: bytes, most: int | None) -> _Stored:
@@ -285,7 +298,7 @@ def _read_deep_png(data: bytes, most: int | None) -> _Stored:
             raise UnreadablePicture("an animation of 16 bits a sample is not supported")
         said, faults = _said(image, data, "PNG")
     odd = ("its gamma (gAMA without a profile) is not carried over",) if png.odd_gamma(data) else ()
-    return _Stored((deep.decode(data),), False, said, warnings=odd, faults=faults)
+    return _Stored((split(deep.decode(data)),), False, said, warnings=odd, faults=faults)
 
 
 def _read_tiff(data: bytes, most: int | None) -> _Stored:
@@ -304,8 +317,9 @@ def _read_tiff(data: bytes, most: int | None) -> _Stored:
         image: Image.Image | None = None
         for page in pages:
             page.check()
-            if page.depth == 16:
-                frames.append(_deep_page(data, page))
+            if page.depth == 16 or page.plain_but_packed:
+                samples = deep.decode(data, page=page.index)[..., : page.channels]
+                frames.append(turned(split(samples), page.orientation))
                 continue
             image = image or stack.enter_context(_opened(data, "TIFF"))
             image.seek(page.index)
@@ -321,15 +335,6 @@ def _read_tiff(data: bytes, most: int | None) -> _Stored:
     lossy = any(page.with_loss for page in pages)
     unique = tuple(dict.fromkeys(notes))
     return _Stored(tuple(frames), lossy, said, orientation=1, warnings=unique, faults=faults)
-
-
-def _deep_page(data: bytes, page: tiff.Page) -> Picture:
-    picture = deep.decode(data, page=page.index)
-    if picture.alpha is not None and page.extra == 0:
-        picture = Picture(picture.pixels)
-    elif page.extra == 1:
-        picture = deep.straight(picture)
-    return turned(picture, page.orientation)
 
 
 def _heif(data: bytes) -> Image.Image:

@@ -76,6 +76,14 @@ class Page:
         return self._get(_BITS, 1)
 
     @property
+    def plain_but_packed(self) -> bool:
+        """Whether it is RGB or grey of 8 bits, compressed: libtiff as Pillow has it prints to
+        stderr when such strips are damaged."""
+        return (
+            self.depth == 8 and self._get(_PHOTOMETRIC, 1) < 3 and self._get(_COMPRESSION, 1) != 1
+        )
+
+    @property
     def with_loss(self) -> bool:
         """Whether its strips are JPEG, WebP or the like."""
         return self._get(_COMPRESSION, 1) in {6, 7, 34_892, 34_933, 50_001, 50_002}
@@ -156,8 +164,12 @@ def write(frames: tuple[Picture, ...], metadata: Metadata, file: BinaryIO, compr
 
 
 def _said(layout: Layout, metadata: Metadata, *, first: bool) -> Iterator[Entry]:
-    """The profile belongs to every page, the rest to the first."""
-    x, y = metadata.dpi or (0.0, 0.0)
+    """The profile and the resolution belong to every page, the rest to the first.
+
+    A resolution that EXIF gives stays as EXIF has it.
+    """
+    agreed = first and metadata.exif and exif.dpi_of(metadata.exif) == metadata.dpi
+    x, y = (0.0, 0.0) if agreed else metadata.dpi or (0.0, 0.0)
     if metadata.icc_profile:
         yield Entry(_ICC, _UNDEFINED, len(metadata.icc_profile), metadata.icc_profile)
     if x > 0 and y > 0:

@@ -17,8 +17,8 @@ from lapsr_cli.image_io import deep, exif, iptc, png, profile, tiff, xmp
 from lapsr_cli.image_io.formats import FORMATS, check_size, format_of
 from lapsr_cli.image_io.frames import split, to_pil
 from lapsr_cli.image_io.ifd import Damaged
-from lapsr_cli.image_io.lines import one_line, shown
 from lapsr_cli.image_io.picture import Metadata, Photo, Picture, Samples
+from lapsr_cli.lines import one_line, shown
 
 __all__ = ["Encoding", "losses", "write"]
 
@@ -81,10 +81,13 @@ def _losses(photo: Photo, name: str, encoding: Encoding) -> Iterator[str]:
 
 
 def _must_convert(photo: Photo, name: str) -> bool:
-    """Whether the format cannot hold the profile: none at all, or in WebP one of grey."""
+    """Whether the format cannot hold the profile: none at all, or one of grey where there is no
+    grey (WebP), or none with alpha (AVIF as Pillow writes it)."""
     if not photo.metadata.icc_profile:
         return False
-    return not FORMATS[name].profile or (name == "WEBP" and photo.frames[0].pixels.ndim == 2)
+    grey, alpha = photo.frames[0].pixels.ndim == 2, photo.frames[0].alpha is not None
+    no_grey = name == "WEBP" or (name == "AVIF" and alpha)
+    return not FORMATS[name].profile or (grey and no_grey)
 
 
 def write(photo: Photo, path: Path, encoding: Encoding | None = None) -> None:
@@ -302,7 +305,7 @@ def _avif(photo: Photo, encoding: Encoding) -> dict[str, Any]:
 
 
 def _bmp(photo: Photo, _: Encoding) -> dict[str, Any]:
-    return {"dpi": photo.metadata.dpi} if photo.metadata.dpi else {}
+    return {"dpi": photo.metadata.dpi or (0, 0)}
 
 
 def _gif(photo: Photo, _: Encoding) -> dict[str, Any]:

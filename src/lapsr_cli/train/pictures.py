@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lapsr_cli import color
 from lapsr_cli.errors import NothingMatched, PictureError, UnreadablePicture
 from lapsr_cli.files import find
-from lapsr_cli.image_io import SUFFIXES, Picture, read
-from lapsr_cli.metrics.protocol import luma_of
+from lapsr_cli.image_io import READABLE, read
 
-__all__ = ["Pictures", "load", "paths_in", "read_luma", "read_plain"]
+__all__ = ["Pictures", "load", "paths_in", "read_luma"]
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def paths_in(folders: Sequence[str], flag: str, leave_out: Path) -> list[Path]:
     """
     paths: list[Path] = []
     for folder in folders:
-        found = find([folder], SUFFIXES, leave_out)
+        found = find([folder], READABLE, leave_out)
         for path, reason in found.problems.items():
             raise NothingMatched(f"{flag} {path}: {reason}")
         if not found.sources:
@@ -72,23 +72,22 @@ def paths_in(folders: Sequence[str], flag: str, leave_out: Path) -> list[Path]:
     return paths
 
 
-def read_plain(path: Path) -> Picture:
-    """An 8-bit picture without alpha, until the others can be trained on. Raises PictureError."""
-    photo = read(path)
-    first = photo.frames[0]
-    if len(photo.frames) > 1 or first.alpha is not None or first.depth != 8:
-        raise UnreadablePicture(f"{path}: transparency, 16 bits, frames are not supported yet")
-    return first
+def read_luma(path: Path) -> Tensor:
+    """Luma of a file's first picture: float64 (H, W) in [0, 1]; grey is luma already.
+
+    Raises PictureError for what cannot be read, and for one that shows something behind it.
+    """
+    picture = read(path).frames[0]
+    if picture.alpha is not None and bool((picture.alpha < picture.full).any()):
+        raise UnreadablePicture(f"{path}: is transparent, so what it shows is not in it")
+    samples = torch.from_numpy(np.atleast_3d(picture.pixels).astype(np.float64)) / picture.full
+    planes = samples.permute(2, 0, 1)  # (C, H, W)
+    return color.luma(planes)[0] if len(planes) == 3 else planes[0]
 
 
-def read_luma(path: Path) -> NDArray[np.uint8]:
-    """Luma (H, W) of a picture, rounded to 8 bits; grey is luma already. Raises PictureError."""
-    picture = read_plain(path)
-    if picture.pixels.ndim == 2:
-        return picture.pixels.astype(np.uint8)
-    planes = torch.from_numpy(picture.pixels.copy()).permute(2, 0, 1)  # (3, H, W)
-    luma: NDArray[np.uint8] = (luma_of(planes) * 255).round().to(torch.uint8).numpy()
-    return luma
+def _in_bytes(path: Path) -> NDArray[np.uint8]:
+    pixels: NDArray[np.uint8] = (read_luma(path) * 255).round().to(torch.uint8).numpy()
+    return pixels
 
 
 def load(paths: Sequence[Path], *, smallest: int, budget: int, spill: Path) -> Pictures:
@@ -170,6 +169,6 @@ def _decoded(paths: Sequence[Path]) -> Iterator[tuple[Path, NDArray[np.uint8] | 
 
 def _try(path: Path) -> NDArray[np.uint8] | PictureError:
     try:
-        return read_luma(path)
+        return _in_bytes(path)
     except PictureError as error:
         return error

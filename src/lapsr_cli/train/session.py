@@ -168,7 +168,8 @@ def begin(
     paths = paths_in(settled.data, "--data", folder.path)
     pictures = load(paths, smallest=recipe.patch_size, budget=budget, spill=spill)
     sets = open_sets(settled.val, folder.path, max(recipe.scales))
-    validator = Validator(sets, recipe.scales, device, ranks) if sets else None
+    harm = recipe.degradation
+    validator = Validator(sets, recipe.scales, device, ranks, harm) if sets else None
     trainer = Trainer(
         recipe,
         _on_device(pictures, device.torch_device),

@@ -1,20 +1,26 @@
-"""Validation by the papers' protocol: PSNR of every scale on every set, beside bicubic."""
+"""Validation by the papers' protocol: PSNR of every scale on every set, beside bicubic.
+
+A run that harms its patches is validated on pictures that are harmed alike: what is best on clean
+ones is the network that has not learned yet.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from lapsr_cli.device import Device
 from lapsr_cli.errors import UnreadablePicture
-from lapsr_cli.evaluation import Evaluator, bicubic_score
-from lapsr_cli.metrics.protocol import Score, luma_of
+from lapsr_cli.evaluation import Evaluator, Harm, bicubic_score
+from lapsr_cli.metrics.protocol import Score
 from lapsr_cli.model import LaplacianPyramid
 from lapsr_cli.runtime import Runtime
-from lapsr_cli.train.pictures import paths_in, read_plain
+from lapsr_cli.train.degrade import Degradation
+from lapsr_cli.train.pictures import paths_in, read_luma
 from lapsr_cli.train.ranks import Ranks
 
 __all__ = ["Scores", "ValidationSet", "Validator", "mean_psnr", "open_sets"]
@@ -22,7 +28,7 @@ __all__ = ["Scores", "ValidationSet", "Validator", "mean_psnr", "open_sets"]
 Scores = dict[str, dict[int, tuple[float, float]]]
 """{set: {scale: (PSNR in dB, SSIM)}}, means over the set's pictures."""
 
-ScoreOf = Callable[[torch.Tensor, int], Score]
+ScoreOf = Callable[[torch.Tensor, int, Harm], Score]
 
 
 @dataclass(frozen=True)
@@ -53,20 +59,29 @@ def _name(folder: str, folders: Sequence[str]) -> str:
 
 
 def _hr(path: Path, largest: int) -> torch.Tensor:
-    pixels = torch.from_numpy(read_plain(path).pixels.copy())
-    height, width = pixels.shape[:2]
+    luma = read_luma(path)
+    height, width = luma.shape
     if min(height, width) < 3 * largest:  # as many pixels at each edge do not count
         raise UnreadablePicture(f"--val {path}: {width} x {height} cannot be scored at {largest}x")
-    planes = pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)  # (C, H, W)
-    return luma_of(planes)
+    return luma
 
 
 class Validator:
-    """Scores networks on some sets at some scales, the pictures shared out among the ranks."""
+    """Scores networks on some sets at some scales, the pictures shared out among the ranks.
+
+    ``degradation``: what LR pictures suffer besides shrinking, none spared; each picture draws its
+    own at each scale, the same whenever it is scored.
+    """
 
     def __init__(
-        self, sets: Sequence[ValidationSet], scales: Sequence[int], device: Device, ranks: Ranks
+        self,
+        sets: Sequence[ValidationSet],
+        scales: Sequence[int],
+        device: Device,
+        ranks: Ranks,
+        degradation: Degradation | None = None,
     ) -> None:
+        self.degradation = replace(degradation or Degradation(), clean=0.0)
         self.sets = sets
         self.scales = scales
         self.device = device
@@ -87,10 +102,19 @@ class Validator:
         }
 
     def _mean(self, each: ValidationSet, scale: int, score: ScoreOf) -> tuple[float, float]:
-        mine = each.hr[self.ranks.rank :: self.ranks.world]
-        scores = [score(hr, scale) for hr in mine]
+        mine = range(self.ranks.rank, len(each.hr), self.ranks.world)
+        scores = [score(each.hr[index], scale, self._harm(index, scale)) for index in mine]
         psnr, ssim = self.ranks.total([sum(s.psnr for s in scores), sum(s.ssim for s in scores)])
         return psnr / len(each.hr), ssim / len(each.hr)
+
+    def _harm(self, index: int, scale: int) -> Harm:
+        def harmed(lr: torch.Tensor) -> torch.Tensor:
+            if not self.degradation:
+                return lr
+            drawn = self.degradation.draw(np.random.default_rng([index, scale]), 1)
+            return self.degradation.apply(lr[None, None], drawn)[0, 0]
+
+        return harmed
 
 
 def mean_psnr(scores: Scores) -> float:

@@ -39,10 +39,17 @@ class Entry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The models by name, in the order of the file, and the one used when none is named."""
+    """The models by name, in the order of the file, and those used when none is named:
+    ``default``, but ``default_lossy`` for pictures from files compressed with loss."""
 
     default: str
+    default_lossy: str
     entries: Mapping[str, Entry]
+
+    @property
+    def defaults(self) -> tuple[str, ...]:
+        """Each once, the general one first."""
+        return tuple(dict.fromkeys((self.default, self.default_lossy)))
 
     def by_sha256(self, sha256: str) -> Entry | None:
         """The model whose file has this checksum."""
@@ -61,7 +68,8 @@ def manifest() -> Manifest:
     """Read the manifest that came with lapsr."""
     content = json.loads((embedded_folder() / "manifest.json").read_text(encoding="utf-8"))
     entries = [_entry(values) for values in content["models"]]
-    return Manifest(content["default"], {entry.name: entry for entry in entries})
+    by_name = {entry.name: entry for entry in entries}
+    return Manifest(content["default"], content["default_lossy"], by_name)
 
 
 def _entry(values: Mapping[str, Any]) -> Entry:

@@ -1,0 +1,436 @@
+"""What files say beside their pixels: carried over, corrected where wrong, refused if broken."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import pyvips
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from lapsr_cli.errors import UnreadablePicture, UnwritablePicture
+from lapsr_cli.image_io import Encoding, Metadata, Photo, Picture, losses, read, write
+from lapsr_cli.image_io import exif as block_of
+from lapsr_cli.image_io.ifd import Damaged
+from tests import drawn_files
+from tests.drawn_files import IPTC, MAKER_NOTE, THUMBNAIL, values
+
+SAID = Metadata(
+    icc_profile=drawn_files.icc(),
+    exif=drawn_files.exif(orientation=1, thumbnail=False),
+    xmp=drawn_files.xmp(1),
+    iptc=IPTC,
+    dpi=(300.0, 150.0),
+)
+HOLDS_ALL = [".jpg", ".png", ".tiff"]
+HOLDS_EXIF = [*HOLDS_ALL, ".webp", ".avif"]
+SIZES = {(0x8769, 0xA002), (0x8769, 0xA003)}
+
+
+def camera(path: Path, order: str = "<", orientation: int = 6) -> Path:
+    """A JPEG as a camera writes it, 40 x 30 before it is turned."""
+    photoshop = b"Photoshop 3.0\0" + b"8BIM\x04\x0c\0\0\0\0\0\x05thumb\0"
+    photoshop += b"8BIM\x04\x04\0\0" + struct.pack(">I", len(IPTC)) + IPTC + b"\0"
+    app13 = b"\xff\xed" + struct.pack(">H", len(photoshop) + 2) + photoshop
+    Image.new("RGB", (40, 30), (120, 90, 30)).save(
+        path,
+        exif=b"Exif\0\0" + drawn_files.exif(order, orientation),
+        xmp=drawn_files.xmp(orientation),
+        icc_profile=SAID.icc_profile,
+        extra=app13,
+        dpi=(300, 150),
+    )
+    return path
+
+
+def enlarged(photo: Photo, height: int, width: int) -> Photo:
+    frame = Picture(np.zeros((height, width, 3), np.uint8))
+    return replace(photo, frames=(frame,))
+
+
+def number(value: bytes, order: str) -> int:
+    return int.from_bytes(value, "little" if order == "<" else "big")
+
+
+@pytest.mark.parametrize("suffix", HOLDS_EXIF)
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_everything_a_camera_says_goes_along(tmp_path: Path, suffix: str, order: str) -> None:
+    before = values(drawn_files.exif(order))
+    photo = read(camera(tmp_path / "in.jpg", order))
+    assert photo.frames[0].pixels.shape == (40, 30, 3), "turned upright"
+    path = tmp_path / f"out{suffix}"
+    write(enlarged(photo, 160, 70_000 if suffix in (".png", ".tiff") else 120), path)
+    width = 70_000 if suffix in (".png", ".tiff") else 120
+    back = read(path).metadata
+    assert back.exif is not None
+    after = values(back.exif)
+    for place, value in before.items():
+        if place not in SIZES | {(0, 0x0112)} and not (suffix == ".tiff" and place[1] == 0xFDE8):
+            assert after[place] == value, place
+    assert after[0x8769, 0x927C] == MAKER_NOTE
+    # A size that no SHORT holds becomes a LONG.
+    assert number(after[0x8769, 0xA002], order) == width
+    assert number(after[0x8769, 0xA003], order) == 160
+    if suffix != ".avif":
+        assert number(after[0, 0x0112], order) == 1
+    assert back.icc_profile == SAID.icc_profile
+    assert back.dpi == pytest.approx((300, 150), abs=0.02)
+    assert back.xmp is not None
+    for part in (b'tiff:Orientation="1"', b'PixelXDimension="%d"' % width, b"Z\xc3\xbcrich"):
+        assert part in back.xmp
+    assert b"<exif:PixelYDimension>160<" in back.xmp
+    if suffix in HOLDS_ALL:
+        assert back.iptc == IPTC
+    else:
+        assert "IPTC" in losses(photo, path)[0]
+    content = path.read_bytes()
+    assert THUMBNAIL[10:40] not in content
+    assert b"Thumbnails" not in content
+
+
+@pytest.mark.parametrize("suffix", HOLDS_EXIF)
+def test_another_library_reads_it_too(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    write(Photo((Picture(np.zeros((8, 9, 3), np.uint8)),), "PNG", False, SAID), path)
+    with Image.open(path) as image:
+        found = image.getexif()
+        assert image.info["icc_profile"] == SAID.icc_profile
+        assert found.get(0x010F) == "Maker"
+        inner = found.get_ifd(0x8769)
+        assert (inner[0x927C], inner[0xA002], inner[0xA003]) == (MAKER_NOTE, 9, 8)
+        assert inner[0x9286] == b"ASCII\0\0\0hello\0\0"
+        assert found.get_ifd(0x8825)[2] == (47, 22, 11)
+        assert found.get_ifd(0xA005)[1] == "R98"
+        assert found.get_ifd(1) == {}
+        if suffix in HOLDS_ALL:
+            assert [round(float(value)) for value in image.info["dpi"]] == [300, 150]
+        assert b"rdf:RDF" in image.info["xmp"]
+        text = getattr(image, "text", {})
+    seen = pyvips.Image.new_from_buffer(path.read_bytes(), "")
+    assert seen.get("icc-profile-data") == SAID.icc_profile
+    assert b"rdf:RDF" in seen.get("xmp-data")
+    if suffix in HOLDS_ALL:
+        if suffix == ".png":
+            assert IPTC in bytes.fromhex("".join(text["Raw profile type iptc"].split()[2:]))
+        else:
+            assert IPTC in seen.get("iptc-data")
+        assert seen.xres * 25.4 == pytest.approx(300, abs=0.02)
+    if suffix != ".tiff":
+        assert "Maker" in seen.get("exif-ifd0-Make")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_16_bit_files_keep_all_of_it(tmp_path: Path, suffix: str, channels: int) -> None:
+    profile = drawn_files.icc(b"GRAY") if channels < 3 else drawn_files.icc()
+    said = replace(SAID, icc_profile=profile)
+    pixels = np.full((5, 6, 3) if channels > 2 else (5, 6), 4660, np.uint16)
+    alpha = np.full((5, 6), 999, np.uint16) if channels in (2, 4) else None
+    path = tmp_path / f"a{suffix}"
+    write(Photo((Picture(pixels, alpha),), "PNG", False, said), path)
+    back = read(path)
+    assert back.frames[0].depth == 16
+    assert np.array_equal(back.frames[0].pixels, pixels)
+    assert back.metadata.icc_profile == profile
+    assert (back.metadata.xmp, back.metadata.iptc) == (
+        said.xmp
+        and said.xmp.replace(b'"40"', b'"6"').replace(b">30<", b">5<").split(b"<xmp:Thumb")[0]
+        + b"</rdf:Description></rdf:RDF></x:xmpmeta>",
+        IPTC,
+    )
+    assert back.metadata.exif
+    assert values(back.metadata.exif)[0x8769, 0x927C] == MAKER_NOTE
+    assert back.metadata.dpi == pytest.approx((300, 150), abs=0.02)
+
+
+def test_display_p3_survives_untouched(tmp_path: Path) -> None:
+    """The bytes of the profile, and pixel values that nobody converted."""
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 9, 3), np.uint8)
+    for suffix in (".png", ".tiff", ".webp"):
+        path = tmp_path / f"a{suffix}"
+        options = {"lossless": True} if suffix == ".webp" else {}
+        Image.fromarray(pixels).save(path, None, icc_profile=SAID.icc_profile, **options)
+        photo = read(path)
+        assert np.array_equal(photo.frames[0].pixels, pixels)
+        out = tmp_path / f"b{suffix}"
+        write(photo, out, Encoding(lossless=True, strip_metadata=True))
+        with Image.open(out) as image:
+            assert image.info["icc_profile"] == SAID.icc_profile
+            assert np.array_equal(np.asarray(image.convert("RGB")), pixels)
+
+
+@pytest.mark.parametrize("suffix", [*HOLDS_EXIF, ".bmp", ".gif"])
+def test_strip_metadata_leaves_the_profile_alone(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    photo = read(camera(tmp_path / "in.jpg"))
+    stripped = read(camera(tmp_path / "in.jpg"), strip_metadata=True)
+    assert stripped.metadata == Metadata(icc_profile=SAID.icc_profile)
+    assert stripped.frames[0].pixels.shape == (40, 30, 3), "still turned upright"
+    write(photo, path, Encoding(strip_metadata=True))
+    kept = SAID.icc_profile if suffix in HOLDS_EXIF else None
+    assert read(path).metadata == Metadata(icc_profile=kept)
+    for secret in (b"Maker", b"Orientation", b"river"):
+        assert secret not in path.read_bytes()
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tiff"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied_and_reset(
+    tmp_path: Path, suffix: str, orientation: int
+) -> None:
+    """Each of the eight: where the corner that is marked in the upright picture comes to lie."""
+    upright = np.zeros((16, 24), np.uint8)
+    upright[:8, :8] = 255
+    stored = {
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.T,
+        6: np.rot90(upright),
+        7: upright[::-1, ::-1].T,
+        8: np.rot90(upright, -1),
+    }[orientation]
+    path = tmp_path / f"turned{suffix}"
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {} if suffix == ".tiff" else {"quality": 100}
+    image = Image.fromarray(np.ascontiguousarray(stored))
+    image.save(path, exif=exif, **options)  # type: ignore[arg-type]
+    for _ in range(2):
+        photo = read(path)
+        pixels = photo.frames[0].pixels
+        grey = pixels if pixels.ndim == 2 else pixels[..., 0]
+        assert grey.shape == upright.shape
+        assert np.abs(grey.astype(int) - upright).max() < 30
+        write(photo, path, Encoding(quality=100))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+def test_16_bit_orientation(tmp_path: Path, suffix: str, orientation: int) -> None:
+    """The same turn as for 8 bits, alpha with it."""
+    deep = np.arange(12, dtype=np.uint16).reshape(3, 4) * 5000
+    said = Metadata(exif=drawn_files.exif(orientation=orientation, thumbnail=False))
+    path = tmp_path / f"a{suffix}"
+    write(Photo((Picture(deep, deep // 2),), "PNG", False, said), path)
+    content = path.read_bytes()
+    if suffix == ".tiff":  # what is written is upright: mark it as a camera would
+        at = content.rindex(struct.pack("<HHIHH", 0x0112, 3, 1, 1, 0))
+        path.write_bytes(content[: at + 8] + bytes([orientation]) + content[at + 9 :])
+    (frame,) = read(path).frames
+    tagged = Image.fromarray((deep // 5000).astype(np.uint8))
+    tagged.getexif()[0x0112] = orientation
+    upright = np.asarray(ImageOps.exif_transpose(tagged)).astype(int) * 5000
+    assert np.array_equal(frame.pixels, upright)
+    assert frame.alpha is not None
+    assert np.array_equal(frame.alpha, upright // 2)
+
+
+def test_the_block_is_changed_in_place() -> None:
+    """No byte moves: those of the tag that is reset, the cut pointer and the thumbnail differ."""
+    for order in "<>":
+        block = drawn_files.exif(order)
+        upright = block_of.upright(block)
+        assert len(upright) < len(block) - len(THUMBNAIL)
+        same = [a == b for a, b in zip(upright, block, strict=False)]
+        assert same.count(False) <= 1 + 4
+        (count,) = struct.unpack_from(order + "H", upright, 8)
+        assert upright[10 + 12 * count :][:4] == bytes(4), "no second directory"
+        resized = block_of.resized(upright, 30, 40)
+        assert resized == upright, "the size it had"
+        without = block_of.without_orientation(block)
+        assert len(without) == len(block)
+        assert values(without) == {k: v for k, v in values(block).items() if k != (0, 0x0112)}
+
+
+def test_small_deviations_of_cameras_do_not_matter(tmp_path: Path) -> None:
+    """An odd type, a missing end, bytes behind it: Pillow cannot write them all."""
+    odd = [
+        (0x0112, 3, 1, b"\6\0"),
+        (0x011A, 2, 4, b"n/a\0"),
+        (0x0128, 7, 2, b"??"),
+        (0xA002, 55, 9, b""),
+    ]
+    plain = b"II*\0\x08\0\0\0" + drawn_files.ifd("<", 8, odd)
+    for which, block in enumerate((plain, plain[:-4], plain + b"trailing" * 9)):
+        path = tmp_path / f"{which}.jpg"
+        Image.new("RGB", (20, 10)).save(path, exif=b"Exif\0\0" + block)
+        photo = read(path)
+        assert photo.frames[0].pixels.shape == (20, 10, 3)
+        assert photo.metadata.dpi is None
+        write(photo, path)
+        assert read(path).frames[0].pixels.shape == (20, 10, 3)
+
+
+BROKEN = {
+    "header": b"XX*\0\x08\0\0\0" + bytes(20),
+    "version": b"II\x07\0\x08\0\0\0" + bytes(20),
+    "offset": b"II*\0\xff\xff\0\0" + bytes(20),
+    "cut": drawn_files.exif()[:60],
+    "outside": b"II*\0\x08\0\0\0" + struct.pack("<HHHII", 1, 0x010F, 2, 500, 100) + bytes(4),
+    "inner": b"II*\0\x08\0\0\0" + struct.pack("<HHHII", 1, 0x8769, 4, 1, 9999) + bytes(4),
+}
+
+
+@pytest.mark.parametrize("what", sorted(BROKEN))
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+def test_damaged_exif_is_refused_or_left_out(tmp_path: Path, what: str, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    Image.new("RGB", (20, 10)).save(path, exif=b"Exif\0\0" + BROKEN[what])
+    with pytest.raises(UnreadablePicture) as caught:
+        read(path)
+    assert str(caught.value).startswith(f"{path}: its EXIF is damaged (")
+    assert str(caught.value).endswith("; --strip-metadata leaves it out")
+    photo = read(path, strip_metadata=True)
+    assert photo.metadata == Metadata()
+    assert "EXIF is damaged" in photo.warnings[0]
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tiff", ".avif"])
+@pytest.mark.parametrize("what", ["noise", "cut", "grey"])
+def test_a_damaged_profile_is_refused_or_left_out(tmp_path: Path, suffix: str, what: str) -> None:
+    profile = {
+        "noise": bytes(range(256)),
+        "cut": drawn_files.icc()[:200],
+        "grey": drawn_files.icc(b"GRAY"),
+    }[what]
+    path = tmp_path / f"a{suffix}"
+    Image.new("RGB", (20, 10)).save(path, icc_profile=profile)
+    with pytest.raises(UnreadablePicture, match=r"its ICC profile is damaged \(.*--strip-metadata"):
+        read(path)
+    if what == "grey":
+        with pytest.raises(UnreadablePicture, match="it is for GRAY pixels, and these are RGB"):
+            read(path)
+    photo = read(path, strip_metadata=True)
+    assert photo.metadata.icc_profile is None
+    assert "ICC profile is damaged" in photo.warnings[0]
+
+
+def test_a_profile_that_cannot_be_unpacked_is_damaged(tmp_path: Path) -> None:
+    samples = np.zeros((3, 3, 3), np.uint8)
+    path = tmp_path / "a.png"
+    path.write_bytes(drawn_files.png(samples, (b"iCCP", b"x\0\0not deflate")))
+    with pytest.raises(UnreadablePicture, match="its ICC profile is damaged"):
+        read(path)
+    assert "ICC profile" in read(path, strip_metadata=True).warnings[0]
+
+
+def test_a_profile_of_rgb_on_grey_is_left_out(tmp_path: Path) -> None:
+    Image.new("L", (4, 4), 80).save(tmp_path / "a.jpg", icc_profile=drawn_files.icc())
+    photo = read(tmp_path / "a.jpg")
+    assert photo.metadata.icc_profile is None
+    assert "grey" in photo.warnings[0]
+
+
+@pytest.mark.parametrize("key", ["exif", "xmp", "iptc"])
+def test_what_a_jpeg_cannot_hold_is_said(tmp_path: Path, key: str) -> None:
+    long = b"\x1c\x02\x78\x80\x04" + bytes(70_000)
+    if key == "exif":
+        long = b"II*\0\x08\0\0\0" + drawn_files.ifd("<", 8, [(0x010E, 2, 70_000, bytes(70_000))])
+    said = Metadata(**{key: long})  # type: ignore[arg-type]
+    photo = Photo((Picture(np.zeros((4, 4), np.uint8)),), "PNG", False, said)
+    with pytest.raises(UnwritablePicture, match=rf"a\.jpg: its {key.upper()} of 70\d\d\d bytes"):
+        write(photo, tmp_path / "a.jpg")
+    assert not list(tmp_path.iterdir())
+    write(photo, tmp_path / "a.png")
+    assert getattr(read(tmp_path / "a.png").metadata, key) == long
+    write(photo, tmp_path / "a.jpg", Encoding(strip_metadata=True))
+
+
+def test_a_large_profile_fits_a_jpeg(tmp_path: Path) -> None:
+    profile = drawn_files.icc()
+    padded = struct.pack(">I", 200_000) + profile[4:] + bytes(200_000 - len(profile))
+    photo = Photo(
+        (Picture(np.zeros((4, 4, 3), np.uint8)),), "PNG", False, Metadata(icc_profile=padded)
+    )
+    write(photo, tmp_path / "a.jpg")
+    assert read(tmp_path / "a.jpg").metadata.icc_profile == padded
+
+
+def test_texts_of_imagemagick_are_understood(tmp_path: Path) -> None:
+    """EXIF in a PNG of before eXIf: hexadecimal in a compressed text."""
+    block = b"Exif\0\0" + drawn_files.exif(orientation=8)
+    text = f"\nexif\n{len(block):8}\n{block.hex()}\n".encode()
+    path = tmp_path / "a.png"
+    chunk = (b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(text))
+    path.write_bytes(drawn_files.png(np.zeros((3, 5, 3), np.uint8), chunk))
+    photo = read(path)
+    assert photo.frames[0].pixels.shape == (5, 3, 3)
+    assert photo.metadata.exif
+    assert values(photo.metadata.exif)[0, 0x010F] == b"Maker\0"
+
+
+def test_the_resolution_goes_along_without_exif(tmp_path: Path) -> None:
+    said = Metadata(dpi=(240.0, 120.0))
+    for suffix in (*HOLDS_EXIF, ".bmp"):
+        path = tmp_path / f"a{suffix}"
+        write(Photo((Picture(np.zeros((4, 4, 3), np.uint8)),), "PNG", False, said), path)
+        assert read(path).metadata.dpi == pytest.approx((240, 120), abs=0.02), suffix
+
+
+def test_a_tiff_without_descriptions_has_no_exif(tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.tif", dpi=(300, 300))
+    said = read(tmp_path / "a.tif").metadata
+    assert (said.exif, said.dpi) == (None, (300, 300))
+
+
+def test_a_tiff_of_another_program_gives_its_exif(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "Scanner"
+    exif[0x8298] = "Me"
+    exif.get_ifd(0x8769)[0x9003] = "2026:01:02 03:04:05"
+    exif.get_ifd(0x8825)[1] = "S"
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.tif", exif=exif.tobytes())
+    write(read(tmp_path / "a.tif"), tmp_path / "b.jpg")
+    with Image.open(tmp_path / "b.jpg") as image:
+        found = image.getexif()
+        assert (found[0x010F], found[0x8298]) == ("Scanner", "Me")
+        assert found.get_ifd(0x8769)[0x9003] == "2026:01:02 03:04:05"
+        assert found.get_ifd(0x8825)[1] == "S"
+        assert not {0x0111, 0x0117, 0x0103} & set(found)
+
+
+@given(st.data())
+def test_any_bytes_are_a_block_or_damaged(data: st.DataObject) -> None:
+    """Changes in place never reach outside, never lengthen the block, and can be read again."""
+    block = bytearray(drawn_files.exif(data.draw(st.sampled_from("<>"))))
+    for _ in range(data.draw(st.integers(1, 6))):
+        at = data.draw(st.integers(0, min(len(block) - 1, 200)))
+        block[at] = data.draw(st.integers(0, 255))
+    before = bytes(block)
+    try:
+        upright = block_of.upright(before)
+    except Damaged:
+        return
+    assert len(upright) <= len(before)
+    changed = block_of.resized(upright, 70_000, 70_000)
+    assert len(changed) == len(upright)
+
+
+def test_what_is_not_carried_over_is_said(tmp_path: Path) -> None:
+    """Gamma without a profile, the second part of a long XMP, more than 8 bits of AVIF."""
+    samples = np.zeros((3, 3, 3), np.uint8)
+    for gamma, said in ((100_000, True), (45_455, False)):
+        path = tmp_path / f"{gamma}.png"
+        path.write_bytes(drawn_files.png(samples, (b"gAMA", struct.pack(">I", gamma))))
+        assert any("gamma" in warning for warning in read(path).warnings) is said
+    extension = b"http://ns.adobe.com/xmp/extension/\0" + bytes(50)
+    segment = b"\xff\xe1" + struct.pack(">H", len(extension) + 2) + extension
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg", extra=segment, xmp=drawn_files.xmp(1))
+    assert "XMP" in read(tmp_path / "a.jpg").warnings[0]
+    for bits in (8, 10):
+        image = pyvips.Image.black(32, 32, bands=3).cast("ushort") + 40_000
+        image = image.copy(interpretation="rgb16") if bits == 10 else (image / 257).cast("uchar")
+        path = tmp_path / f"{bits}.avif"
+        path.write_bytes(image.heifsave_buffer(compression="av1", bitdepth=bits))
+        assert [w for w in read(path).warnings if "10 or 12 bits" in w] == (
+            [] if bits == 8 else list(read(path).warnings)
+        )
+    assert read(tmp_path / "10.avif").warnings
