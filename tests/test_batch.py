@@ -362,24 +362,54 @@ def test_a_run_that_is_given_up_ends(tmp_path: Path, upscaler: Upscaler) -> None
 
 
 def test_once_told_to_stop_nothing_new_is_begun(tmp_path: Path, upscaler: Upscaler) -> None:
-    """Broken pictures after the good ones are left alone as well."""
-    draw_some(tmp_path, 20)
-    for number in range(500):
+    """Neither a picture nor a file that would fail at once."""
+    draw_some(tmp_path, 2)
+    for number in range(20):
         (tmp_path / "in" / f"z{number}.png").write_text("no picture")
     chosen = selection(tmp_path)
-    seen: list[Outcome] = []
+    stop = threading.Event()
+
+    def works() -> Iterator[Work]:
+        first, *others = plan(chosen).works
+        yield first
+        stop.wait(PATIENCE)
+        yield from reversed(others)
+
+    found: list[Outcome] = []
 
     def go() -> None:
-        going = run(
-            plan(chosen).works, [upscaler], chosen, limits=Limits(memory=1), stop=lambda: bool(seen)
-        )
-        seen.extend(going.__next__() for _ in range(1))
-        seen.extend(going)
+        for outcome in run(works(), [upscaler], chosen, stop=stop.is_set):
+            found.append(outcome)
+            stop.set()
 
     in_time(go)
-    assert 1 <= len(seen) < 10
-    assert {outcome.status for outcome in seen} == {"done"}
-    assert len(contents(tmp_path / "out")) == len(seen)
+    assert [outcome.source.name for outcome in found] == ["000.png"]
+    assert list(contents(tmp_path / "out")) == ["000_x2.png"]
+
+
+def test_pictures_that_are_begun_are_finished(tmp_path: Path, upscaler: Upscaler) -> None:
+    """All their frames and both passes of a cascade."""
+    frames = [Image.new("L", (9, 9), number) for number in range(30)]
+    (tmp_path / "in").mkdir()
+    frames[0].save(tmp_path / "in" / "0.tiff", save_all=True, append_images=frames[1:])
+    chosen = selection(tmp_path, "2", "16")
+    works = plan(chosen).works
+    stop = threading.Event()
+
+    (outcome,) = in_time(
+        lambda: list(
+            run(
+                works,
+                [upscaler],
+                chosen,
+                limits=Limits(cascade=True),
+                advance=lambda share, output_pixels: stop.set(),
+                stop=stop.is_set,
+            )
+        )
+    )
+    assert outcome.status == "done"
+    assert [output.frames for output in outcome.outputs] == [30, 30]
 
 
 def test_outcomes_say_what_was_done(tmp_path: Path, upscaler: Upscaler) -> None:

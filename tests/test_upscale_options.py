@@ -159,17 +159,20 @@ def test_names_of_every_kind_are_mirrored_and_told(tmp_path: Path, tiny: Path) -
     for name in odd:
         (tmp_path / "in" / "sub" / os.fsdecode(name)).write_bytes(source)
     (tmp_path / "in" / os.fsdecode(b"bad\n\xfe.png")).write_text("no picture")
+    large = draw(tmp_path / "large.png", 30, 30)
+    large.rename(tmp_path / "in" / os.fsdecode(b"large\xfd.png"))
     report = tmp_path / "report.json"
-    ran = run_lapsr(
-        "upscale", tmp_path / "in", "-o", tmp_path / "out", "-m", tiny, "--json", "--report", report
-    )
+    command = ("upscale", tmp_path / "in", "-o", tmp_path / "out", "-m", tiny)
+    ran = run_lapsr(*command, "--json", "--report", report, "--max-pixels", "400")
     assert ran.code == 1
     results = {os.fsencode(path.name) for path in (tmp_path / "out" / "sub").iterdir()}
     assert results == {name.replace(b".png", b"_x2.png") for name in (*odd, b"plain.png")}
-    (failed,) = (line for line in ran.error_lines if line.startswith("failed: "))
-    assert "bad\\n" in failed
+    failed = sorted(line for line in ran.error_lines if line.startswith("failed: "))
+    assert len(failed) == 2
+    assert "bad\\n" in failed[0]
+    assert "large" in failed[1]
     lines = [json.loads(line) for line in ran.out.splitlines()]
-    assert len(lines) == 6
+    assert len(lines) == 7
     stored = json.loads(report.read_bytes())
     assert sorted(stored["pictures"], key=str) == sorted(lines, key=str)
     json.dumps(lines, ensure_ascii=False).encode()  # no half of a surrogate pair is in it
