@@ -161,23 +161,6 @@ def test_few_pictures_wait_open(draft: LaplacianPyramid) -> None:
     assert read <= 18
 
 
-def test_a_pause_among_the_tasks_lets_nothing_wait(draft: LaplacianPyramid) -> None:
-    upscaler = Upscaler(draft, choose("cpu"), Windows(batch=64))
-    pictures = [Picture(np.zeros((2, 3), np.uint8))] * 3
-    tasks = [Task(i, picture, (2,), "") for i, picture in enumerate(pictures)]
-    seen: list[str] = []
-
-    def with_pauses() -> Iterator[Task[int] | None]:
-        for task in tasks:
-            seen.append(f"read {task.key}")
-            yield task
-            if task.key == 1:
-                yield None
-
-    seen.extend(f"done {result.key}" for result in upscaler.stream(with_pauses()))
-    assert seen == ["read 0", "read 1", "done 0", "done 1", "read 2", "done 2"]
-
-
 def test_the_python_door() -> None:
     from lapsr_cli import Upscaler as Door
 

@@ -27,11 +27,8 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
 
-_FOR_WANT = (
-    "can't allocate memory",  # torch's own allocator
-    "could not create a primitive",  # oneDNN, which does not say why
-    "could not create a memory object",
-)
+_NO_MEMORY = ("can't allocate memory", "could not create a primitive", "could not create a memory")
+"""What torch's allocator and oneDNN say; oneDNN has no other words for it."""
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -119,7 +116,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether torch or Python failed for want of memory; on the CPU torch has no class for it."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _FOR_WANT)
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
 
 
 def keep_freed_memory() -> None:
