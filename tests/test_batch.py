@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from lapsr_cli import sizes
 from lapsr_cli.batch import pipeline
 from lapsr_cli.batch.budget import Budget
 from lapsr_cli.batch.pipeline import Limits, run
@@ -262,8 +263,8 @@ def test_a_cascade_gives_lower_scales_on_the_way(lapsr: Lapsr, tmp_path: Path, t
         with Image.open(tmp_path / "all" / f"a_x{scale}.png") as image:
             assert image.size == (9 * scale, 7 * scale)
     ran = lapsr(*command, "-o", tmp_path / "out", "-s", "16")
-    assert ran.code == 1
-    assert "more than 8; --cascade" in ran.err
+    assert ran.code == 2
+    assert "this model enlarges up to 8 times; --cascade" in ran.err
 
 
 class Broken(Exception):
@@ -328,12 +329,11 @@ def test_no_memory_for_shrinking_is_that_pictures_failure(
     tmp_path: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     draw_some(tmp_path, 4)
-    original = pipeline.shrunk
 
     def shrunk(picture: Any, size: Any) -> Any:
         if size.width == 3 * 21:
             torch.empty(1 << 60, dtype=torch.uint8)  # torch says it in its own words
-        return original(picture, size)
+        return sizes.shrunk(picture, size)
 
     monkeypatch.setattr(pipeline, "shrunk", shrunk)
     found = {
@@ -362,24 +362,54 @@ def test_a_run_that_is_given_up_ends(tmp_path: Path, upscaler: Upscaler) -> None
 
 
 def test_once_told_to_stop_nothing_new_is_begun(tmp_path: Path, upscaler: Upscaler) -> None:
-    """Broken pictures after the good ones are left alone as well."""
-    draw_some(tmp_path, 20)
-    for number in range(500):
+    """Neither a picture nor a file that would fail at once."""
+    draw_some(tmp_path, 2)
+    for number in range(20):
         (tmp_path / "in" / f"z{number}.png").write_text("no picture")
     chosen = selection(tmp_path)
-    seen: list[Outcome] = []
+    stop = threading.Event()
+
+    def works() -> Iterator[Work]:
+        first, *others = plan(chosen).works
+        yield first
+        stop.wait(PATIENCE)
+        yield from reversed(others)
+
+    found: list[Outcome] = []
 
     def go() -> None:
-        going = run(
-            plan(chosen).works, [upscaler], chosen, limits=Limits(memory=1), stop=lambda: bool(seen)
-        )
-        seen.extend(going.__next__() for _ in range(1))
-        seen.extend(going)
+        for outcome in run(works(), [upscaler], chosen, stop=stop.is_set):
+            found.append(outcome)
+            stop.set()
 
     in_time(go)
-    assert 1 <= len(seen) < 10
-    assert {outcome.status for outcome in seen} == {"done"}
-    assert len(contents(tmp_path / "out")) == len(seen)
+    assert [outcome.source.name for outcome in found] == ["000.png"]
+    assert list(contents(tmp_path / "out")) == ["000_x2.png"]
+
+
+def test_pictures_that_are_begun_are_finished(tmp_path: Path, upscaler: Upscaler) -> None:
+    """All their frames and both passes of a cascade."""
+    frames = [Image.new("L", (9, 9), number) for number in range(30)]
+    (tmp_path / "in").mkdir()
+    frames[0].save(tmp_path / "in" / "0.tiff", save_all=True, append_images=frames[1:])
+    chosen = selection(tmp_path, "2", "16")
+    works = plan(chosen).works
+    stop = threading.Event()
+
+    (outcome,) = in_time(
+        lambda: list(
+            run(
+                works,
+                [upscaler],
+                chosen,
+                limits=Limits(cascade=True),
+                advance=lambda share, output_pixels: stop.set(),
+                stop=stop.is_set,
+            )
+        )
+    )
+    assert outcome.status == "done"
+    assert [output.frames for output in outcome.outputs] == [30, 30]
 
 
 def test_outcomes_say_what_was_done(tmp_path: Path, upscaler: Upscaler) -> None:
@@ -464,10 +494,15 @@ def test_a_second_ctrl_c_does_not_wait(tmp_path: Path) -> None:
 def test_killed_at_twenty_moments_and_repeated(lapsr: Lapsr, tmp_path: Path, tiny: Path) -> None:
     draw_some(tmp_path, 300, 30)
     rng = random.Random(0)
+    had = 0
+
+    def has_more() -> bool:
+        return len(list((tmp_path / "out").glob("*.png"))) > had
+
     for _ in range(20):
+        had = len(list((tmp_path / "out").glob("*.png")))
         process = begin(tmp_path, tiny, "-s", "2,3,8")
-        had = len(contents(tmp_path / "out")) if (tmp_path / "out").exists() else 0
-        wait_until(process, lambda had=had: len(list((tmp_path / "out").glob("*.png"))) > had)
+        wait_until(process, has_more)
         time.sleep(rng.random() / 10)
         process.kill()
         process.communicate(timeout=PATIENCE)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -60,13 +59,9 @@ def test_a_link_to_its_own_folder_is_no_loop(tmp_path: Path) -> None:
     assert len(find([str(tmp_path)], SUFFIXES, tmp_path / "out").sources) == 1
 
 
-def sources(*names: str) -> dict[Source, str]:
-    """Pictures, each to be written in its own format."""
-    return own_suffix(Source(Path("in") / name, Path(name)) for name in names)
-
-
-def own_suffix(found: Iterable[Source]) -> dict[Source, str]:
-    return {source: source.relative.suffix for source in found}
+def sources(*names: str, suffix: str = "") -> dict[Source, str]:
+    """With the suffix of their outputs, which is their own unless another is given."""
+    return {Source(Path("in") / n, Path(n)): suffix or Path(n).suffix for n in names}
 
 
 def test_the_tree_is_mirrored(tmp_path: Path) -> None:
@@ -75,16 +70,23 @@ def test_the_tree_is_mirrored(tmp_path: Path) -> None:
     assert outputs == {s: tmp_path / "deep" / "er" / f"c_x{s}.jpg" for s in ("2", "8")}
 
 
+def tells_case_apart(folder: Path) -> bool:
+    (folder / "Case").touch()
+    return not (folder / "case").exists()
+
+
+def test_names_that_differ_in_case_are_two_where_the_file_system_says_so(tmp_path: Path) -> None:
+    named = name_outputs(sources("a.png", "A.png"), Naming(folder=tmp_path, scales=("2",)))
+    assert len(named.outputs) == (2 if tells_case_apart(tmp_path) else 1)
+
+
 def test_pictures_of_one_stem_never_share_an_output(tmp_path: Path) -> None:
     naming = Naming(folder=tmp_path, scales=("2",))
-    touch(tmp_path, "letter")
-    one_case = (tmp_path / "LETTER").exists()  # a file system that takes A for a
-    found = sources("a.jpg", "a.png", "A.webp", "b.jpg")
-    named = name_outputs(dict.fromkeys(found, ".png"), naming)
+    named = name_outputs(sources("a.jpg", "a.png", "A.webp", "b.jpg", suffix=".png"), naming)
     assert [outputs["2"].name for outputs in named.outputs.values()] == [
         "a_jpg_x2.png",
         "a_png_x2.png",
-        "A_webp_x2.png" if one_case else "A_x2.png",
+        "A_x2.png" if tells_case_apart(tmp_path) else "A_webp_x2.png",
         "b_x2.png",
     ]
 
@@ -92,7 +94,7 @@ def test_pictures_of_one_stem_never_share_an_output(tmp_path: Path) -> None:
 def test_what_cannot_be_told_apart_is_left_out_by_name(tmp_path: Path) -> None:
     naming = Naming(folder=tmp_path, scales=("2",))
     one, two = (Source(Path(folder, "a.png"), Path("a.png")) for folder in ("one", "two"))
-    named = name_outputs(own_suffix([one, two]), naming)
+    named = name_outputs({one: ".png", two: ".png"}, naming)
     assert list(named.outputs) == [one]
     assert "one/a.png" in named.clashes[two]
 
@@ -102,10 +104,10 @@ def test_no_input_is_ever_overwritten(tmp_path: Path, folder: str) -> None:
     out = tmp_path / folder
     touch(out, "a.png", "a_x2.png")
     a, result = (Source(out / name, Path(name)) for name in ("a.png", "a_x2.png"))
-    named = name_outputs(own_suffix([a, result]), Naming(folder=out, scales=("2",)))
+    named = name_outputs({a: ".png", result: ".png"}, Naming(folder=out, scales=("2",)))
     assert list(named.outputs) == [result]
     assert f"overwrite the input {out / 'a_x2.png'}" in named.clashes[a]
-    named = name_outputs(own_suffix([a]), Naming(folder=out, scales=("2",), pattern="{stem}"))
+    named = name_outputs({a: ".png"}, Naming(folder=out, scales=("2",), pattern="{stem}"))
     assert list(named.clashes) == [a]
 
 

@@ -20,7 +20,7 @@ from lapsr_cli.model import LaplacianPyramid, PyramidConfig
 from lapsr_cli.passes import Passes, Result, Task, Windows
 from lapsr_cli.runtime import OutOfMemory, Runtime
 from lapsr_cli.upscaler import Upscaler
-from tests.conftest import tiny_network
+from tests.conftest import random_network, tiny_network
 
 CONFIG = PyramidConfig(depth=2, recursions=1, channels=4)
 
@@ -35,7 +35,7 @@ def smooth(*shape: int, seed: int = 0, dtype: type = np.uint8) -> Samples:
     rng = np.random.default_rng(seed)
     coarse = torch.from_numpy(rng.random((1, shape[2] if len(shape) == 3 else 1, 5, 5)))
     fine = torch.nn.functional.interpolate(coarse, shape[:2], mode="bilinear")[0].permute(1, 2, 0)
-    samples = (fine.numpy() * np.iinfo(dtype).max).round().astype(dtype)
+    samples: Samples = (fine.numpy() * np.iinfo(dtype).max).round().astype(dtype)
     return samples if len(shape) == 3 else samples[..., 0]
 
 
@@ -62,7 +62,7 @@ def test_opaque_alpha_changes_nothing(
     network: LaplacianPyramid, shape: tuple[int, ...], dtype: type
 ) -> None:
     pixels = smooth(*shape, dtype=dtype)
-    full = np.full(shape[:2], np.iinfo(dtype).max, dtype)
+    full: Samples = np.full(shape[:2], np.iinfo(dtype).max, dtype)
     plain = enlarged(network, Picture(pixels), 2, 4, 8)
     opaque = enlarged(network, Picture(pixels, full), 2, 4, 8)
     for scale, picture in opaque.items():
@@ -74,7 +74,7 @@ def test_opaque_alpha_changes_nothing(
 def test_clear_stays_clear_and_opaque_stays_opaque(network: LaplacianPyramid, dtype: type) -> None:
     """A pixel off the edge between them; and in the colours of what is clear no noise is left."""
     full = np.iinfo(dtype).max
-    alpha = np.zeros((20, 24), dtype)
+    alpha: Samples = np.zeros((20, 24), dtype)
     alpha[:, 12:] = full
     for scale, result in enlarged(
         network, Picture(smooth(20, 24, 3, dtype=dtype), alpha), 2, 8
@@ -213,6 +213,17 @@ def test_tta_turns_with_the_picture(network: LaplacianPyramid, transform: object
     assert apart[visible].max() <= 1
 
 
+@pytest.mark.parametrize("scale", [4, 8])  # where one side of the halo is larger
+def test_under_tta_every_side_has_the_larger_halo(scale: int) -> None:
+    """Of 16 bits, where one pixel too few is seen; and nothing may cancel."""
+    model = random_network(PyramidConfig(depth=1, recursions=1, channels=4)).float()
+    picture = Picture(smooth(40, 44, dtype=np.uint16) // 4 + 20_000)
+    whole = enlarged(model, picture, scale, tta=True)[scale].pixels.astype(int)
+    tiled = enlarged(model, picture, scale, windows=Windows(tile=3), tta=True)[scale].pixels
+    assert 0 < whole.min() <= whole.max() < 65535
+    assert np.abs(whole - tiled).max() <= 1
+
+
 class Small(Runtime):
     """A device that holds ``most`` pixels of windows at a time, and says so as devices do."""
 
@@ -270,6 +281,26 @@ def test_without_memory_windows_and_batches_get_smaller(
     assert halved or windows.tile, "nothing was too large for it"
     assert all("out of memory at " in note for note in noted)
     assert max(n * h * w for n, _, h, w in runtime.passes) <= most
+
+
+def test_what_was_done_before_memory_ran_out_is_counted_once(network: LaplacianPyramid) -> None:
+    """A picture half of whose windows are done begins again."""
+    task = Task(0, Picture(smooth(60, 60, 3)), (2,), "")
+    runtime = Small(network, 10**9)
+    shares: list[tuple[float, int]] = []
+
+    def advance(share: float, output_pixels: int) -> None:
+        shares.append((share, output_pixels))
+        if len(shares) == 3:
+            runtime.most = 500
+
+    (result,) = Passes({"": runtime}, Windows(tile=16, batch=1)).stream([task], advance)
+    assert runtime.refused
+    assert any(share < 0 for share, _ in shares)
+    assert sum(share for share, _ in shares) == pytest.approx(1)
+    assert sum(pixels for _, pixels in shares) == 60 * 60 * 4
+    whole = enlarged(network, task.picture, 2)[2].pixels.astype(int)
+    assert np.abs(result.pyramid[2].pixels - whole).max() <= 1
 
 
 def test_pictures_that_came_first_are_not_begun_again(network: LaplacianPyramid) -> None:

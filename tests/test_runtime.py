@@ -124,10 +124,12 @@ def test_one_pass_gives_every_scale_and_windows_of_several_pictures_share_it(
     rng = np.random.default_rng(0)
     pictures = [Picture(rng.integers(0, 256, (60, 52, 3), np.uint8)) for _ in range(3)]
     tasks = [Task(i, picture, (2, 4, 8), "") for i, picture in enumerate(pictures)]
-    results = list(upscaler.stream(tasks))
-    windows = sum(result.windows for result in results)
-    assert sorted(result.key for result in results) == [0, 1, 2]
-    assert all(sorted(result.pyramid) == [2, 4, 8] for result in results)
+    done = list(upscaler.stream(tasks))
+    results = {result.key: result.pyramid for result in done}
+    windows = sum(result.windows for result in done)
+    assert windows == sum(len(upscaler.passes._cut(task)) for task in tasks)
+    assert sorted(results) == [0, 1, 2]
+    assert all(sorted(pyramid) == [2, 4, 8] for pyramid in results.values())
     assert sum(batches) == windows, "a window went through the network more than once"
     assert batches == [4] * (windows // 4) + [windows % 4] * bool(windows % 4)
     assert windows % len(pictures) == 0

@@ -44,7 +44,9 @@ def main() -> None:
     except OSError as error:
         code = _complain(f"{error.filename or 'output'}: {error.strerror or error}", 1)
     except MemoryError:
-        code = _complain("not enough memory", ResourceError.exit_code)
+        code = _complain(
+            "out of memory; give a smaller --memory or -t/--tile", ResourceError.exit_code
+        )
     except (click.Abort, KeyboardInterrupt):
         code = _complain("interrupted", INTERRUPTED)
     sys.exit(code)

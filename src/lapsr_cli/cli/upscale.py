@@ -447,7 +447,7 @@ def _forecast(
 
 def _line(path: Path, size: Size, *, as_json: bool) -> str:
     """A file that would be written, for people or for programs."""
-    from lapsr_cli.image_io.lines import shown
+    from lapsr_cli.lines import shown
     from lapsr_cli.report import in_utf8
 
     if as_json:
