@@ -345,7 +345,6 @@ BAD_EXIF = {
 }
 
 
-@pytest.mark.xfail(reason="probe stumbles over EXIF that read would leave out")
 @pytest.mark.parametrize("exif", BAD_EXIF.values(), ids=BAD_EXIF)
 def test_damaged_exif_fails_its_picture_unless_it_is_left_out(
     upscale: Lapsr, tmp_path: Path, exif: bytes

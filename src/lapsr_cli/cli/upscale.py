@@ -115,7 +115,7 @@ if TYPE_CHECKING:
 )
 @click.option("--memory", metavar="SIZE", help="What a run may take, as in 4G.")
 @click.option(
-    "--max-pixels", type=int, metavar="N", help="Refuse larger inputs.  [default: 512 million]"
+    "--max-pixels", type=int, metavar="N", help="Refuse larger inputs.  [default: 536870912]"
 )
 @click.option("--fail-fast", is_flag=True, help="End at the first picture that fails.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")

@@ -10,7 +10,7 @@ import io
 import struct
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -87,13 +87,20 @@ def probe(path: Path) -> Header:
             return Header(form, height, width, len(pages), pages[0].channels, depth)
         with _opened(data, form) as image:
             width, height = image.size
-            block = exif.bare(image.info.get("exif") or b"") if form != "HEIF" else b""
-            if block and exif.orientation_of(block) >= 5:
+            if form != "HEIF" and _lies_on_its_side(image):
                 width, height = height, width
             frames, _ = _count(image, form)
             channels = png.channels(data) if form == "PNG" else _channels(image)
             sixteen = form == "PNG" and data[24] == 16
             return Header(form, height, width, frames, channels, 16 if sixteen else 8)
+
+
+def _lies_on_its_side(image: Image.Image) -> bool:
+    """By its EXIF; what is wrong with that is for reading to say."""
+    block = exif.bare(image.info.get("exif") or b"")
+    with suppress(Damaged):
+        return bool(block) and exif.orientation_of(block) >= 5
+    return False
 
 
 def _channels(image: Image.Image) -> int:
