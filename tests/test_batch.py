@@ -22,7 +22,8 @@ from torch import Tensor
 from lapsr_cli import sizes
 from lapsr_cli.batch import pipeline
 from lapsr_cli.batch.budget import Budget
-from lapsr_cli.batch.pipeline import Limits, run
+from lapsr_cli.batch.limits import Limits
+from lapsr_cli.batch.pipeline import run
 from lapsr_cli.batch.planning import Selection, Work, plan
 from lapsr_cli.report import Outcome
 from lapsr_cli.sizes import Target

@@ -1,1 +1,2 @@
-"""Folders of pictures: what is to be done (planning), and doing it (pipeline, within a budget)."""
+"""Folders of pictures: what is to be done (planning), what is refused (limits), and doing it
+(pipeline, within a budget)."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lapsr_cli import image_io
-from lapsr_cli.batch.pipeline import Limits, check
+from lapsr_cli.batch.limits import Limits, check
 from lapsr_cli.batch.planning import Work
 from lapsr_cli.errors import PictureError
 from lapsr_cli.image_io import SUFFIXES, Header

@@ -24,43 +24,26 @@ import torch
 
 from lapsr_cli import image_io
 from lapsr_cli.batch.budget import Budget
+from lapsr_cli.batch.limits import Limits, check
 from lapsr_cli.batch.planning import Selection, Work
 from lapsr_cli.device import free_memory, is_out_of_memory
 from lapsr_cli.errors import (
     DiskFull,
     PictureError,
-    UnreadablePicture,
-    UnwritablePicture,
-    UsageError,
 )
-from lapsr_cli.image_io import SUFFIXES, Header, Photo, Picture
+from lapsr_cli.image_io import Photo, Picture
 from lapsr_cli.passes import Advance, Result, Task
 from lapsr_cli.report import Outcome, Output
-from lapsr_cli.sizes import LARGEST_CASCADE, Size, Target, enlargement, shrunk
+from lapsr_cli.sizes import Size, Target, enlargement, shrunk
 from lapsr_cli.upscaler import Upscaler
 
-__all__ = ["Limits", "bytes_needed", "check", "check_scales", "run"]
+__all__ = ["run"]
 
 _DECODERS = 2
 _AHEAD = 96
 """Pictures that may be read but not begun: more than the largest batch."""
 _MEMORY_SHARE = 0.25
 """Of the free memory for pictures; on the CPU windows take 0.4."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """``memory``: bytes of pictures that may be held at a time, None is a quarter of what is free;
-    one picture may always be held. ``max_pixels``: of an input, all frames together. ``cascade``:
-    enlarge more than the network does in one pass by a second one."""
-
-    memory: int | None = None
-    max_pixels: int = image_io.MAX_PIXELS
-    cascade: bool = False
-
-    def __post_init__(self) -> None:
-        if self.max_pixels < 1:
-            raise UsageError(f"--max-pixels {self.max_pixels}: must be at least 1")
 
 
 def run(
@@ -358,73 +341,6 @@ def _wanted(frame: _Frame, upscaler: Upscaler) -> tuple[int, ...]:
     left = {e // frame.base for e in frame.photo.enlargements.values() if e > frame.base}
     top = max(upscaler.config.scales)
     return tuple(sorted({min(each, top) for each in left}))
-
-
-def check_scales(targets: Iterable[Target], scales: Sequence[int], *, cascade: bool) -> None:
-    """Raise UsageError for a scale, not a size in pixels, that the network does not reach."""
-    largest = LARGEST_CASCADE if cascade else max(scales)
-    for target in targets:
-        if target.scale and target.factor(Size(1, 1)) > largest:
-            raise UsageError(
-                f"-s/--scale {target.label}: this model enlarges up to {max(scales)} times;"
-                " --cascade does it twice"
-            )
-
-
-def check(work: Work, header: Header, scales: Sequence[int], limits: Limits) -> int:
-    """Bytes that a picture holds until it is written. Raises PictureError, before any work, for
-    one that is too large, or cannot be enlarged, held or written."""
-    size = Size(header.height, header.width)
-    # Pages may differ: what they hold together is known when they are read.
-    pixels = size.height * size.width * (1 if header.form == "TIFF" else header.frames)
-    if pixels > limits.max_pixels:
-        raise UnreadablePicture(
-            f"{work.source.path}: {size.width} x {size.height} x {header.frames} frames are"
-            f" {pixels} pixels, more than --max-pixels {limits.max_pixels}"
-        )
-    _check_factors(work, size, scales, cascade=limits.cascade)
-    for target, path in work.outputs.items():
-        result = target.size(size)
-        image_io.check_size(path, result.height, result.width)
-        if header.frames > 1 and not image_io.holds_frames(path, timed=header.form != "TIFF"):
-            raise UnwritablePicture(
-                f"{path}: {SUFFIXES[path.suffix.lower()]} cannot hold the {header.frames}"
-                f" frames of {work.source.path}; give -f webp or tiff"
-            )
-    need = bytes_needed(work, header, scales)
-    if need > free_memory(torch.device("cpu")):
-        raise UnwritablePicture(
-            f"{work.source.path}: its results need {need / 1e9:.1f} GB, more memory than is free"
-        )
-    return need
-
-
-def _check_factors(work: Work, size: Size, scales: Sequence[int], *, cascade: bool) -> None:
-    """Raise UnwritablePicture for a size that the network does not reach."""
-    largest = LARGEST_CASCADE if cascade else max(scales)
-    for target in work.outputs:
-        factor = target.factor(size)
-        if factor > largest:
-            hint = "" if cascade or factor > LARGEST_CASCADE else "; --cascade enlarges twice"
-            raise UnwritablePicture(
-                f"{work.source.path}: {size.width} x {size.height} pixels would be enlarged"
-                f" {float(factor):.3g} times, more than {largest}{hint}"
-            )
-
-
-def bytes_needed(work: Work, header: Header, scales: Sequence[int]) -> int:
-    """Of the input, every enlargement of it, the largest result as it is written, all frames."""
-    size = Size(header.height, header.width)
-    enlargements = {enlargement(target.factor(size), scales) for target in work.outputs}
-    enlargements |= {  # what the passes before the last of a cascade give
-        max(scales) ** passes
-        for passes in range(1, LARGEST_CASCADE.bit_length())
-        if max(scales) ** passes < max(enlargements)
-    }
-    results = [target.size(size) for target in work.outputs]
-    largest = max(result.height * result.width for result in results)
-    pixels = size.height * size.width * (2 + sum(e**2 for e in enlargements if e > 1)) + largest
-    return pixels * header.channels * (header.depth // 8) * header.frames
 
 
 def _is_full(error: PictureError) -> bool:

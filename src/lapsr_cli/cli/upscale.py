@@ -19,7 +19,7 @@ from lapsr_cli.cli.values import bytes_of
 from lapsr_cli.errors import INTERRUPTED, LapsrError, UsageError
 
 if TYPE_CHECKING:
-    from lapsr_cli.batch.pipeline import Limits
+    from lapsr_cli.batch.limits import Limits
     from lapsr_cli.batch.planning import IfExists, Plan, Selection
     from lapsr_cli.device import Precision
     from lapsr_cli.passes import Windows
@@ -221,7 +221,7 @@ class Wish:
 
     def limits(self) -> Limits:
         """Memory for pictures, and what is refused; windows on the CPU get 0.6 of --memory."""
-        from lapsr_cli.batch.pipeline import Limits
+        from lapsr_cli.batch.limits import Limits
 
         memory = self._memory
         share = None if memory is None else int(memory * (0.4 if self.on_cpu else 1))
@@ -263,7 +263,7 @@ class Wish:
 
 
 def _upscale(wish: Wish) -> int:
-    from lapsr_cli.batch.pipeline import check_scales
+    from lapsr_cli.batch.limits import check_scales
     from lapsr_cli.batch.planning import plan, prepare_folder
     from lapsr_cli.cli.terminal import say, show_log
     from lapsr_cli.device import keep_freed_memory
