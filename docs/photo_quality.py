@@ -1,9 +1,9 @@
-"""PSNR of models on pictures that went through JPEG after shrinking.
+"""PSNR of models on pictures that went through JPEG, or WebP or AVIF, after shrinking.
 
     python docs/photo_quality.py DIR -m lapsr-classic -m lapsr-photo [--quality 75] [--scale 4]
 
-The papers' protocol, but for one step: the LR luma is rounded to 8 bits, coded as a grey JPEG and
-decoded again. Quality 0 leaves that step out, which is the protocol itself.
+The papers' protocol, but for one step: the LR luma is rounded to 8 bits, coded as a grey picture
+and decoded again. Quality 0 leaves that step out, which is the protocol itself.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ def luma(path: Path) -> torch.Tensor:
     return protocol.luma_of(pixels.permute(2, 0, 1))
 
 
-def coded(lr: torch.Tensor, quality: int) -> torch.Tensor:
-    """LR luma through a grey JPEG; as it is if ``quality`` is 0."""
+def coded(lr: torch.Tensor, form: str, quality: int) -> torch.Tensor:
+    """LR luma through a grey picture of that format; as it is if ``quality`` is 0."""
     if not quality:
         return lr
     file = io.BytesIO()
     pixels = (lr.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
-    Image.fromarray(pixels).save(file, "JPEG", quality=quality)
-    return torch.from_numpy(np.asarray(Image.open(file)).copy()).double() / 255
+    Image.fromarray(pixels).save(file, form, quality=quality)
+    return torch.from_numpy(np.asarray(Image.open(file).convert("L")).copy()).double() / 255
 
 
 def main() -> None:
@@ -46,6 +46,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("-m", "--model", action="append", required=True)
     parser.add_argument("--quality", type=int, action="append")
+    parser.add_argument("--form", default="JPEG", choices=["JPEG", "WEBP", "AVIF"])
     parser.add_argument("--scale", type=int, action="append")
     options = parser.parse_args()
     pictures = [luma(path) for path in sorted(options.folder.iterdir())]
@@ -59,7 +60,9 @@ def main() -> None:
             for scale in scales:
                 scores = [
                     protocol.score(
-                        evaluator.enlarge(coded(protocol.degrade(hr, scale), quality), scale),
+                        evaluator.enlarge(
+                            coded(protocol.degrade(hr, scale), options.form, quality), scale
+                        ),
                         hr,
                         scale,
                     )

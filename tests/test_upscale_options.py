@@ -17,6 +17,7 @@ from PIL import Image
 
 from lapsr_cli.report import Outcome, Output
 from lapsr_cli.resize import resize
+from lapsr_cli.weights.manifest import manifest
 from tests.conftest import Ran, draw, run_lapsr
 
 Lapsr = Callable[..., Ran]
@@ -519,3 +520,31 @@ def test_the_mean_of_eight_on_the_command_line(upscale: Lapsr, tmp_path: Path) -
 
     assert asymmetry("-x") <= 1
     assert asymmetry() > 1
+
+
+def test_lossy_files_have_a_default_of_their_own(lapsr: Lapsr, tmp_path: Path) -> None:
+    """Without -m, that is with the models that come with lapsr; by content, not by name."""
+    smooth = Image.open(draw(tmp_path / "in" / "a.png", 12, 12))
+    smooth.save(tmp_path / "in" / "b.jpg")
+    smooth.save(tmp_path / "in" / "c.webp", lossless=True)
+    smooth.save(tmp_path / "in" / "d.webp", quality=60)
+    smooth.save(tmp_path / "in" / "e.png", "JPEG")
+    given = ("upscale", tmp_path / "in", "--offline", "--json", "-o")
+    ran = lapsr(*given, tmp_path / "out")
+    assert ran.code == 0
+    found = map(json.loads, ran.out.splitlines())
+    chosen = {Path(each["source"]).name: each["model"] for each in found}
+    lossless, lossy = manifest().defaults
+    assert chosen == {
+        "a.png": lossless,
+        "b.jpg": lossy,
+        "c.webp": lossless,
+        "d.webp": lossy,
+        "e.png": lossy,
+    }
+    for name in (lossless, lossy):
+        assert f"model: {name}, " in ran.err
+    ran = lapsr(*given, tmp_path / "one", "-m", lossless)
+    assert {json.loads(line)["model"] for line in ran.out.splitlines()} == {lossless}
+    photo, other = (np.array(Image.open(tmp_path / n / "b_x2.jpg")) for n in ("out", "one"))
+    assert not np.array_equal(photo, other)

@@ -217,6 +217,7 @@ def test_manifest_files_and_cards_agree() -> None:
     folder = embedded_folder()
     embedded = [entry for entry in manifest().entries.values() if entry.embedded]
     assert {path.name for path in folder.glob("*.safetensors")} == {e.file for e in embedded}
+    assert set(manifest().defaults) <= {entry.name for entry in embedded}
     for entry in embedded:
         path = folder / entry.file
         card = path.with_suffix(".md").read_text(encoding="utf-8")
