@@ -480,6 +480,7 @@ def test_a_second_ctrl_c_does_not_wait(tmp_path: Path) -> None:
         text=True,
     )
     wait_until(process, some_result(tmp_path))
+    time.sleep(3)  # by then the large one is read and begun
     process.send_signal(signal.SIGINT)
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(1.5)  # the first one has the large picture finished

@@ -136,7 +136,7 @@ def folder(
     }
     folder = tmp_path / "manifest"
     folder.mkdir()
-    content = json.dumps({"default": NAME, "models": [entry]})
+    content = json.dumps({"default": NAME, "default_lossy": NAME, "models": [entry]})
     (folder / "manifest.json").write_text(content, encoding="utf-8")
     module = importlib.import_module("lapsr_cli.weights.manifest")
     monkeypatch.setattr(module, "embedded_folder", lambda: folder)

@@ -415,7 +415,7 @@ def test_pictures_mapped_from_the_disk_give_the_same_run(
 ) -> None:
     given = ("--data", drawn.data, *SMALL, "--iterations", "3", "--log-every", "1")
     assert lapsr("train", *given, "-o", tmp_path / "memory").code == 0
-    ran = lapsr("train", *given, "-o", tmp_path / "mapped", "--memory", "0")
+    ran = lapsr("train", *given, "-o", tmp_path / "mapped", "--memory", "1")
     assert ran.code == 0, ran.err
     assert "mapped from" in ran.err
     assert records(tmp_path / "memory") == records(tmp_path / "mapped")
