@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lapsr_cli.cli.forecast import show_forecast
 from lapsr_cli.cli.interrupts import stop_signal
-from lapsr_cli.cli.values import bytes_of
+from lapsr_cli.cli.values import bytes_of, colour, number
 from lapsr_cli.errors import INTERRUPTED, LapsrError, UsageError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from lapsr_cli.device import Precision
     from lapsr_cli.passes import Windows
     from lapsr_cli.report import Outcome, Report
-    from lapsr_cli.sizes import Size, Target
+    from lapsr_cli.sizes import Target
     from lapsr_cli.upscaler import Upscaler
 
 
@@ -188,7 +189,7 @@ class Wish:
                 quality=self.quality,
                 compress=self.compress,
                 lossless=self.lossless,
-                background=_colour(self.background),
+                background=colour(self.background),
                 strip_metadata=self.strip_metadata,
             ),
             name=self.name,
@@ -216,8 +217,8 @@ class Wish:
         """How pictures are cut and stacked."""
         from lapsr_cli.passes import Windows
 
-        tile = None if self.tile == "none" else _number("-t/--tile", self.tile, "auto, none or")
-        return Windows(tile=tile, batch=_number("--batch-size", self.batch_size, "auto or"))
+        tile = None if self.tile == "none" else number("-t/--tile", self.tile, "auto, none or")
+        return Windows(tile=tile, batch=number("--batch-size", self.batch_size, "auto or"))
 
     def limits(self) -> Limits:
         """Memory for pictures, and what is refused; windows on the CPU get 0.6 of --memory."""
@@ -277,7 +278,7 @@ def _upscale(wish: Wish) -> int:
     upscalers = wish.upscalers()
     check_scales(selection.targets, upscalers[0].config.scales, cascade=wish.cascade)
     if wish.dry_run:
-        return _forecast(todo, upscalers[0], selection, limits, as_json=wish.as_json)
+        return show_forecast(todo, upscalers[0], selection, limits, as_json=wish.as_json)
     prepare_folder(wish.output, "-o/--output")
     if wish.report_file is not None:
         prepare_folder(wish.report_file.parent, "--report")
@@ -408,71 +409,3 @@ class _Session:
         content = self.report.to_json(about, time.monotonic() - self.start, self.code)
         with whole_file(self.wish.report_file) as file:
             file.write(json.dumps(content, indent=1).encode())
-
-
-def _forecast(
-    todo: Plan, upscaler: Upscaler, selection: Selection, limits: Limits, *, as_json: bool
-) -> int:
-    """Say what would be written, how large, how long it would take."""
-    import shutil
-
-    from lapsr_cli.batch.estimate import forecasts, seconds_per_pixel
-    from lapsr_cli.cli.terminal import say
-
-    found = list(forecasts(todo.works, upscaler.config.scales, limits))
-    problems = [outcome.message for outcome in todo.settled if outcome.status == "failed"]
-    problems += [each.problem for each in found if each.problem]
-    for each in found:
-        for target, size in each.sizes.items():
-            click.echo(_line(each.work.outputs[target], size, as_json=as_json))
-    for problem in problems:
-        say(f"would fail: {problem}")
-    speed = {
-        e: seconds_per_pixel(upscaler, e)
-        for e in {f.enlargement for f in found}
-        if e in upscaler.config.scales
-    }
-    seconds = sum(f.input_pixels * speed.get(f.enlargement, 0.0) for f in found)
-    written = sum(each.bytes for each in found)
-    files = sum(len(each.sizes) for each in found)
-    skipped = sum(outcome.status == "skipped" for outcome in todo.settled)
-    there = next(p for p in (selection.output, *selection.output.absolute().parents) if p.exists())
-    free = shutil.disk_usage(there).free
-    say(
-        f"{files} files from {len(found)} pictures, {skipped} skipped, {len(problems)} would fail;"
-        f" about {written / 1e6:.0f} MB ({free / 1e9:.1f} GB free), {seconds:.0f} s of the network"
-    )
-    return 1 if problems else 0
-
-
-def _line(path: Path, size: Size, *, as_json: bool) -> str:
-    """A file that would be written, for people or for programs."""
-    from lapsr_cli.lines import shown
-    from lapsr_cli.report import in_utf8
-
-    if as_json:
-        return json.dumps({"path": in_utf8(path), "width": size.width, "height": size.height})
-    return f"{shown(path)}  {size.width} x {size.height}"
-
-
-def _number(flag: str, text: str, others: str) -> int:
-    """A number from 1, or 0 for "auto"."""
-    if text in ("auto", "0"):
-        return 0
-    if not text.isdecimal():
-        raise UsageError(f"{flag} {text}: must be {others} a number from 1")
-    return int(text)
-
-
-def _colour(text: str | None) -> tuple[int, int, int] | None:
-    from PIL import ImageColor
-
-    if text is None:
-        return None
-    try:
-        red, green, blue = ImageColor.getrgb(text)[:3]
-    except ValueError as error:
-        raise UsageError(
-            f"--background {text}: must be a colour, as in white or #ff8800"
-        ) from error
-    return red, green, blue

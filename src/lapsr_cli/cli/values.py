@@ -6,7 +6,7 @@ import re
 
 from lapsr_cli.errors import UsageError
 
-__all__ = ["bytes_of"]
+__all__ = ["bytes_of", "colour", "number"]
 
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
@@ -17,3 +17,27 @@ def bytes_of(flag: str, text: str) -> int:
     if match is None or not int(match[1]):
         raise UsageError(f"{flag} {text}: must be a size such as 500M or 4G")
     return int(match[1]) * _UNITS[match[2]]
+
+
+def number(flag: str, text: str, others: str) -> int:
+    """A number from 1, or 0 for "auto"."""
+    if text in ("auto", "0"):
+        return 0
+    if not text.isdecimal():
+        raise UsageError(f"{flag} {text}: must be {others} a number from 1")
+    return int(text)
+
+
+def colour(text: str | None) -> tuple[int, int, int] | None:
+    """ "white" or "#ff8800" as red, green, blue, 0 to 255."""
+    from PIL import ImageColor
+
+    if text is None:
+        return None
+    try:
+        red, green, blue = ImageColor.getrgb(text)[:3]
+    except ValueError as error:
+        raise UsageError(
+            f"--background {text}: must be a colour, as in white or #ff8800"
+        ) from error
+    return red, green, blue
