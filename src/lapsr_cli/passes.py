@@ -229,7 +229,7 @@ class Passes:
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            raise OutOfMemory(str(error)) from error
+            raise OutOfMemory from error
         try:
             return runtime(windows, form.scales)
         except NotFinite:

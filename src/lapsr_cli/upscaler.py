@@ -85,9 +85,9 @@ class Upscaler:
 
         Arrays are (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGB with straight alpha; results are of
         the same kind. A PIL image is turned upright as its EXIF says and keeps its ICC profile,
-        nothing else of what it said. Raises UsageError for a
-        scale the model does not make and for an image that is none of these, UnreadablePicture
-        for a PIL image that would lose something (CMYK, more than 8 bits).
+        nothing else of what it said. Raises UsageError for a scale the model does not make and for
+        an image that is none of these, UnreadablePicture for a PIL image that would lose something
+        (CMYK, more than 8 bits).
         """
         if isinstance(image, Image.Image):
             model = self.model_for(lossy=image.format in _LOSSY)
