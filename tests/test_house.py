@@ -32,6 +32,7 @@ FLOORS: list[list[str]] = [
     ["upscaler"],
     ["report"],
     ["batch", "train"],
+    ["bench"],
     ["cli"],
     ["__main__"],
 ]
