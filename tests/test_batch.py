@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
 
 from lapsr_cli import sizes
 from lapsr_cli.batch import pipeline
@@ -26,6 +25,7 @@ from lapsr_cli.batch.limits import Limits
 from lapsr_cli.batch.pipeline import run
 from lapsr_cli.batch.planning import Selection, Work, plan
 from lapsr_cli.report import Outcome
+from lapsr_cli.runtime import Launched
 from lapsr_cli.sizes import Target
 from lapsr_cli.upscaler import Upscaler
 from tests.conftest import Ran, draw, run_lapsr
@@ -299,17 +299,17 @@ def test_a_fault_of_one_device_ends_the_others(
     good, bad = (Upscaler.from_weights(tiny, device="cpu") for _ in range(2))
     broken = threading.Event()
 
-    def breaks_down(*_: object) -> dict[int, Tensor]:
+    def breaks_down(*_: object) -> Launched:
         broken.set()
         raise Broken("burnt")
 
-    def waits(*arguments: Any) -> dict[int, Tensor]:
+    def waits(*arguments: Any) -> Launched:
         broken.wait(PATIENCE)
         return healthy(*arguments)
 
-    healthy = good.passes.runtimes[good.name]._enlarge
-    monkeypatch.setattr(good.passes.runtimes[good.name], "_enlarge", waits)
-    monkeypatch.setattr(bad.passes.runtimes[bad.name], "_enlarge", breaks_down)
+    healthy = good.passes.runtimes[good.name]._launch
+    monkeypatch.setattr(good.passes.runtimes[good.name], "_launch", waits)
+    monkeypatch.setattr(bad.passes.runtimes[bad.name], "_launch", breaks_down)
     with pytest.raises(Broken, match="burnt"):
         in_time(lambda: list(run(works, [good, bad], chosen)))
 

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
 
 from lapsr_cli.errors import UsageError
-from lapsr_cli.files import Naming, Source, find, name_outputs, whole_file
+from lapsr_cli.files import Naming, Source, find, name_outputs, sweep, whole_file
 from tests.conftest import unprivileged
 
 SUFFIXES = (".png", ".jpg")
@@ -166,3 +169,20 @@ def test_files_get_the_permissions_of_the_user(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
+
+
+def test_what_killed_runs_left_goes_after_a_day(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys; from pathlib import Path; from lapsr_cli.files import whole_file\n"
+        "with whole_file(Path(sys.argv[1])) as file:\n"
+        "    file.write(b'half'); file.flush(); os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, tmp_path / "a.png"], check=False)
+    (left,) = tmp_path.iterdir()
+    (tmp_path / "b.part").touch()
+    os.utime(tmp_path / "b.part", (0, 0))
+    assert sweep([tmp_path, tmp_path / "not there"]) == 0
+    yesterday = time.time() - 90_000
+    os.utime(left, (yesterday, yesterday))
+    assert sweep([tmp_path]) == 1
+    assert [each.name for each in tmp_path.iterdir()] == ["b.part"]

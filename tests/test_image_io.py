@@ -13,10 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from lapsr_cli.errors import UnreadablePicture, UnwritablePicture
 from lapsr_cli.image_io import READABLE, SUFFIXES, Photo, Picture, probe, read, write
@@ -262,3 +264,28 @@ def test_a_disk_that_takes_no_more_leaves_no_half_picture(tmp_path: Path, suffix
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp"])
+def test_a_probe_reads_the_beginning_alone(tmp_path: Path, suffix: str) -> None:
+    counters = getattr(psutil.Process(), "io_counters", None)
+    if counters is None or not hasattr(counters(), "read_chars"):
+        pytest.skip("this system does not count the bytes that a process reads")
+    path = draw(tmp_path / f"a{suffix}", 50, 40)
+    with path.open("ab") as file:
+        file.truncate(300 << 20)
+    before = counters().read_chars
+    header = probe(path)
+    assert (header.height, header.width) == (40, 50)
+    assert counters().read_chars - before < 1 << 20
+
+
+def test_a_probe_finds_what_lies_far_behind_the_beginning(tmp_path: Path) -> None:
+    """A clear colour after more text than is read at first: the sample behind it counts."""
+    text = PngInfo()
+    text.add_text("comment", "x" * 200_000)
+    image = Image.new("P", (5, 4))
+    image.save(tmp_path / "a.png", pnginfo=text, transparency=0)
+    assert probe(tmp_path / "a.png").channels == 4
+    image.save(tmp_path / "b.png", pnginfo=text)
+    assert probe(tmp_path / "b.png").channels == 3

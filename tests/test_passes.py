@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -18,7 +18,8 @@ from lapsr_cli.errors import DeviceError
 from lapsr_cli.image_io import Picture, Samples
 from lapsr_cli.model import LaplacianPyramid, PyramidConfig
 from lapsr_cli.passes import Passes, Result, Task, Windows
-from lapsr_cli.runtime import OutOfMemory, Runtime
+from lapsr_cli.runtime import Launched, OutOfMemory, Runtime
+from lapsr_cli.transfer import Download, Transfer
 from lapsr_cli.upscaler import Upscaler
 from tests.conftest import random_network, tiny_network
 
@@ -224,15 +225,44 @@ def test_under_tta_every_side_has_the_larger_halo(scale: int) -> None:
     assert np.abs(whole - tiled).max() <= 1
 
 
+class Beside(Transfer):
+    """A device that computes beside the program: what was not waited for is not there yet."""
+
+    overlaps = True
+
+    def __init__(self) -> None:
+        super().__init__(torch.device("cpu"))
+        self.under_way = self.most_under_way = 0
+
+    def upload(self, samples: Tensor) -> Tensor:
+        return samples.clone()
+
+    def download(self, tensors: Sequence[Tensor]) -> Download:
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        return Later(self, [tensor.clone() for tensor in tensors])
+
+
+class Later(Download):
+    def __init__(self, transfer: Beside, tensors: list[Tensor]) -> None:
+        super().__init__([torch.zeros_like(tensor) for tensor in tensors])
+        self.transfer = transfer
+        self.arriving = tensors
+
+    def wait(self) -> list[Tensor]:
+        self.transfer.under_way -= 1
+        return self.arriving
+
+
 class Small(Runtime):
     """A device that holds ``most`` pixels of windows at a time, and says so as devices do."""
 
-    def __call__(self, windows: Tensor, scales: Iterable[int]) -> dict[int, Tensor]:
+    def launch(self, windows: Tensor, scales: Iterable[int]) -> Launched:
         if windows.shape[0] * windows.shape[2] * windows.shape[3] > self.most:
             self.refused += 1
             raise OutOfMemory("cannot hold it")
         self.passes.append(tuple(windows.shape))
-        return super().__call__(windows, scales)
+        return super().launch(windows, scales)
 
     def __init__(self, model: LaplacianPyramid, most: int) -> None:
         super().__init__(model, choose("cpu"))
@@ -254,11 +284,17 @@ def undisturbed(network: LaplacianPyramid, tasks: list[Task[int]]) -> dict[int, 
 
 @pytest.mark.parametrize("windows", [Windows(), Windows(tile=None), Windows(tile=12, batch=4)])
 @pytest.mark.parametrize("most", [30 * 26 * 3, 30 * 26, 500, 300])
+@pytest.mark.parametrize("transfer", [None, Beside()], ids=["in turn", "beside"])
 def test_without_memory_windows_and_batches_get_smaller(
-    network: LaplacianPyramid, windows: Windows, most: int, caplog: pytest.LogCaptureFixture
+    network: LaplacianPyramid,
+    windows: Windows,
+    most: int,
+    transfer: Transfer | None,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     tasks = several(7)
     runtime = Small(network, most)
+    runtime.transfer = transfer or runtime.transfer
     shares: list[tuple[float, int]] = []
     with caplog.at_level(logging.WARNING, "lapsr_cli"):
         results = list(
@@ -281,6 +317,49 @@ def test_without_memory_windows_and_batches_get_smaller(
     assert halved or windows.tile, "nothing was too large for it"
     assert all("out of memory at " in note for note in noted)
     assert max(n * h * w for n, _, h, w in runtime.passes) <= most
+
+
+def test_one_pass_computes_while_another_is_put_in_place(network: LaplacianPyramid) -> None:
+    runtime = Runtime(network, choose("cpu"))
+    runtime.transfer = transfer = Beside()
+    tasks = several(5)
+    results = list(Passes({"": runtime}, Windows(tile=16, batch=2)).stream(tasks))
+    assert transfer.most_under_way == 2
+    assert transfer.under_way == 0
+    expected = undisturbed(network, tasks)
+    for result in results:
+        for scale, picture in result.pyramid.items():
+            whole = expected[result.key].pyramid[scale].pixels.astype(int)
+            assert np.abs(picture.pixels - whole).max() <= 1
+
+
+def test_a_picture_under_way_is_given_before_the_next_is_waited_for(
+    network: LaplacianPyramid,
+) -> None:
+    runtime = Runtime(network, choose("cpu"))
+    runtime.transfer = Beside()
+    given: list[int] = []
+
+    def tasks() -> Iterator[Task[int] | None]:
+        for number, task in enumerate(several(3)):
+            assert len(given) == number, "a picture was held back for the next one"
+            yield task
+            yield None
+
+    for result in Passes({"": runtime}, Windows()).stream(tasks()):
+        given.append(result.key)  # noqa: PERF401 (asked for as it goes)
+    assert given == [0, 1, 2]
+
+
+def test_what_overflows_beside_the_program_is_computed_in_fp32() -> None:
+    model = overflowing(PyramidConfig(depth=1, recursions=1, channels=4, levels=1))
+    runtime = Runtime(model, Device(torch.device("cpu"), torch.float16, "a test"))
+    runtime.transfer = Beside()
+    tasks = [Task(key, Picture(smooth(12, 14, 3, seed=key)), (2,), "") for key in range(4)]
+    for result in Passes({"": runtime}, Windows(tile=None, batch=1)).stream(tasks):
+        expected = enlarged(model, tasks[result.key].picture, 2)[2].pixels
+        assert np.array_equal(result.pyramid[2].pixels, expected)
+        assert result.notes == ("fp16 overflowed: computed again in fp32",)
 
 
 def test_what_was_done_before_memory_ran_out_is_counted_once(network: LaplacianPyramid) -> None:

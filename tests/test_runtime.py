@@ -238,3 +238,19 @@ def test_cuda_equals_the_cpu(draft: LaplacianPyramid, precision: device.Precisio
     results = Runtime(draft, choose("cuda", precision))(windows, (2, 4, 8))
     for scale, result in results.items():
         assert levels_apart(result, expected[scale]) <= (1 if precision != "bf16" else 2)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_pictures_through_cuda_side_by_side(draft: LaplacianPyramid) -> None:
+    """Copies on streams of their own, two passes under way: nothing is read before it is there."""
+    pixels = [random_bytes(1, 3, 150 + number, 160)[0] for number in range(12)]
+    arrays = [each.permute(1, 2, 0).numpy() for each in pixels]
+    windows = Windows(tile=40, batch=3)
+    upscaler = Upscaler(draft, choose("cuda", "fp32"), windows)
+    tasks = [Task(number, Picture(array), (2, 4), "") for number, array in enumerate(arrays)]
+    expected = Upscaler(draft, choose("cpu"), windows)
+    for result in upscaler.stream(tasks):
+        wanted = expected(arrays[result.key], (2, 4))
+        for scale, picture in result.pyramid.items():
+            assert np.abs(picture.pixels.astype(int) - wanted[scale]).max() <= 1

@@ -5,16 +5,17 @@ from __future__ import annotations
 import glob
 import os
 import secrets
+import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from lapsr_cli.errors import UsageError
 
-__all__ = ["Found", "Named", "Naming", "Source", "find", "name_outputs", "whole_file"]
+__all__ = ["Found", "Named", "Naming", "Source", "find", "name_outputs", "sweep", "whole_file"]
 
 
 @dataclass(frozen=True)
@@ -210,6 +211,23 @@ def _folds_case(folder: Path) -> bool:
     return os.path.exists(other) and there.samefile(other)
 
 
+_STALE_SECONDS = 86_400
+_PART = ".lapsr-{}.part"
+
+
+def sweep(folders: Iterable[Path]) -> int:
+    """Remove half-written files that killed runs left in ``folders`` more than a day ago, and
+    count them. Younger ones may belong to a run that is still going."""
+    removed = 0
+    for folder in folders:
+        for path in folder.glob(_PART.format("*")):
+            with suppress(OSError):  # another run may be sweeping as well
+                if time.time() - path.stat().st_mtime > _STALE_SECONDS:
+                    path.unlink()
+                    removed += 1
+    return removed
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """A binary file to write that appears at ``path`` only when the block ends without an error.
@@ -218,7 +236,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     half a file, whatever happens. Missing folders are made. Raises OSError as the system does.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".lapsr-{secrets.token_hex(8)}.part"
+    temporary = path.parent / _PART.format(secrets.token_hex(8))
     try:
         with temporary.open("xb") as file:
             yield file

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
@@ -18,7 +18,7 @@ from lapsr_cli.errors import DeviceError, UsageError
 from lapsr_cli.image_io import Picture
 from lapsr_cli.model import halo
 from lapsr_cli.resize import REACH
-from lapsr_cli.runtime import NotFinite, OutOfMemory, Runtime
+from lapsr_cli.runtime import Launched, NotFinite, OutOfMemory, Runtime
 from lapsr_cli.tiling import Tile, fit, plan
 
 __all__ = ["Advance", "Passes", "Pyramid", "Result", "Task", "Windows"]
@@ -101,8 +101,65 @@ class _Job(Generic[Key]):
     shares: list[tuple[float, int]] = field(default_factory=list)
     notes: dict[str, None] = field(default_factory=dict)
 
+    def settle(self, tile: Tile) -> tuple[float, int]:
+        """A window is in place: the share of the picture in its core, and the output pixels."""
+        self.waiting -= 1
+        rows, columns = tile
+        core = (rows.core_stop - rows.core_start) * (columns.core_stop - columns.core_start)
+        share = core / (self.task.picture.height * self.task.picture.width)
+        self.shares.append((share, core * sum(scale**2 for scale in self.outputs)))
+        return self.shares[-1]
 
-_Queue = deque[tuple[_Job[Key], Tile]]
+
+_Windows = Sequence[tuple[_Job[Key], Tile]]
+
+
+@dataclass(frozen=True)
+class _Flight(Generic[Key]):
+    """A pass that was launched, and the windows in it."""
+
+    taken: _Windows[Key]
+    form: _Form
+    launched: Launched
+
+
+class _Underway(Generic[Key]):
+    """What one stream of pictures is at: jobs, windows that wait, passes that were launched."""
+
+    def __init__(self, advance: Advance) -> None:
+        self.advance = advance
+        self.jobs: deque[_Job[Key]] = deque()
+        self.queues: dict[_Form, deque[tuple[_Job[Key], Tile]]] = {}
+        self.flights: deque[_Flight[Key]] = deque()
+
+    @property
+    def crowded(self) -> bool:
+        """Whether too much waits for windows that may never come."""
+        waiting = [job for job in self.jobs if job.waiting]
+        size = sum(output.nbytes for job in waiting for output in job.outputs.values())
+        return bool(waiting) and (len(waiting) > _OPEN_PICTURES or size > _OPEN_BYTES)
+
+    @property
+    def oldest_form(self) -> _Form:
+        """That of the windows of the oldest picture that has any waiting."""
+        forms = {id(job): form for form, queue in self.queues.items() for job, _ in queue}
+        return next(forms[id(job)] for job in self.jobs if id(job) in forms)
+
+    def take(self, form: _Form, count: int) -> _Windows[Key]:
+        """At most ``count`` windows of a form, oldest first."""
+        queue = self.queues[form]
+        taken = [queue.popleft() for _ in range(min(count, len(queue)))]
+        if not queue:
+            del self.queues[form]
+        return taken
+
+    def finished(self) -> Iterator[Result[Key]]:
+        """Take the finished jobs off the list and give their pictures."""
+        for job in [job for job in self.jobs if not job.waiting]:
+            self.jobs.remove(job)
+            alpha = job.task.picture.alpha is not None
+            pyramid = {s: _to_picture(output, alpha=alpha) for s, output in job.outputs.items()}
+            yield Result(job.task.key, pyramid, job.windows, tuple(job.notes))
 
 
 class Passes:
@@ -117,6 +174,9 @@ class Passes:
         if memory is None:
             memory = int(free_memory(self._device) * _MEMORY_SHARE)
         self._budget = memory
+        # Where copies go on beside the network, one pass computes while another is put in place.
+        overlaps = next(iter(self.runtimes.values())).transfer.overlaps
+        self._most_flights = 1 if overlaps else 0
         self._limit: int | None = None  # bytes of a pass, once one was too large
         self._in_fp32: dict[str, Runtime] = {}
 
@@ -130,34 +190,39 @@ class Passes:
         Windows of one form, of whichever pictures, go through the network together; results may
         so change places. At most 16 pictures, or outputs of 512 MiB, wait for windows of others;
         a None among the tasks says that the next one is not there yet, and nothing waits for it.
-        ``advance`` is told after each pass, for each window in it, the share of its picture and
-        the output pixels it gave. Raises DeviceError if the memory does not hold one pixel's pass.
+        Where the device computes beside this thread, a pass is launched before the results of the
+        one before it are put in place. ``advance`` is told after each pass, for each window in it,
+        the share of its picture and the output pixels it gave. Raises DeviceError if the memory
+        does not hold one pixel's pass.
         """
-        queues: dict[_Form, _Queue[Key]] = {}
-        jobs: deque[_Job[Key]] = deque()
+        way: _Underway[Key] = _Underway(advance)
         for task in tasks:
             if task is not None:
-                jobs.append(_open(task))
-                self._queue_windows(jobs[-1], queues)
-            while (form := self._full(queues)) is not None:
-                self._pass(queues, form, advance)
-            while queues and (task is None or _crowded(jobs)):
-                self._pass(queues, _form_of_oldest(queues, jobs), advance)
-                yield from _finished(jobs)
-            yield from _finished(jobs)
-        while queues:
-            self._pass(queues, next(iter(queues)), advance)
-            yield from _finished(jobs)
+                way.jobs.append(_open(task))
+                self._queue_windows(way.jobs[-1], way)
+            while (form := self._full(way)) is not None:
+                self._pass(form, way)
+            while way.queues and (task is None or way.crowded):
+                self._pass(way.oldest_form, way)
+                yield from way.finished()
+            if task is None or way.crowded:
+                self._land(way, 0)
+            yield from way.finished()
+        while way.queues:
+            self._pass(next(iter(way.queues)), way)
+            yield from way.finished()
+        self._land(way, 0)
+        yield from way.finished()
 
-    def _queue_windows(self, job: _Job[Key], queues: dict[_Form, _Queue[Key]]) -> None:
+    def _queue_windows(self, job: _Job[Key], way: _Underway[Key]) -> None:
         tiles = self._cut(job.task)
         job.windows = job.waiting = len(tiles)
         for tile in tiles:
-            queues.setdefault(_form(job, tile), deque()).append((job, tile))
+            way.queues.setdefault(_form(job, tile), deque()).append((job, tile))
 
-    def _full(self, queues: dict[_Form, _Queue[Key]]) -> _Form | None:
+    def _full(self, way: _Underway[Key]) -> _Form | None:
         """A form of which a whole batch waits."""
-        return next((f for f, queue in queues.items() if len(queue) >= self._batch(f)), None)
+        return next((f for f, queue in way.queues.items() if len(queue) >= self._batch(f)), None)
 
     def _cut(self, task: Task[Key]) -> list[Tile]:
         height, width = task.picture.height, task.picture.width
@@ -194,92 +259,73 @@ class Passes:
         runtime = self.runtimes[form.model]
         return form.height * form.width * runtime.bytes_per_pixel(max(form.scales))
 
-    def _pass(self, queues: dict[_Form, _Queue[Key]], form: _Form, advance: Advance) -> None:
-        """Run the network once on waiting windows of one form and put the cores in place."""
-        taken = _take(queues, form, self._batch(form))
-        results = self._enlarge(taken, form)
-        if results is None:
-            self._make_smaller(taken, form, queues, advance)
-            return
-        for index, (job, tile) in enumerate(taken):
-            for scale, result in results.items():
-                _put_core(job.outputs[scale], result[index], tile, scale)
-            job.waiting -= 1
-            rows, columns = tile
-            core = (rows.core_stop - rows.core_start) * (columns.core_stop - columns.core_start)
-            share = core / (job.task.picture.height * job.task.picture.width)
-            job.shares.append((share, core * sum(scale**2 for scale in results)))
-            advance(*job.shares[-1])
-
-    def _enlarge(
-        self, taken: list[tuple[_Job[Key], Tile]], form: _Form
-    ) -> dict[int, Tensor] | None:
-        """None if the memory does not hold it."""
+    def _pass(self, form: _Form, way: _Underway[Key]) -> None:
+        """Launch the network once on waiting windows of one form."""
+        taken = way.take(form, self._batch(form))
         try:
-            return self._compute(taken, form)
+            launched = self.runtimes[form.model].launch(_stacked_windows(taken), form.scales)
         except OutOfMemory:
-            return None
+            self._make_smaller(taken, form, way)
+            return
+        way.flights.append(_Flight(taken, form, launched))
+        self._land(way, self._most_flights)
 
-    def _compute(self, taken: list[tuple[_Job[Key], Tile]], form: _Form) -> dict[int, Tensor]:
-        runtime = self.runtimes[form.model]
+    def _land(self, way: _Underway[Key], most: int) -> None:
+        """Put the cores of the oldest passes in place, until ``most`` are under way."""
+        while len(way.flights) > most:
+            flight = way.flights.popleft()
+            try:
+                results = self._results(flight)
+            except OutOfMemory:
+                self._make_smaller(flight.taken, flight.form, way)
+                continue
+            for index, (job, tile) in enumerate(flight.taken):
+                for scale, result in results.items():
+                    _put_core(job.outputs[scale], result[index], tile, scale)
+                way.advance(*job.settle(tile))
+
+    def _results(self, flight: _Flight[Key]) -> dict[int, Tensor]:
+        """Of a pass; in fp32 if half precision overflowed. Raises OutOfMemory."""
+        model = flight.form.model
         try:
-            windows = torch.stack(
-                [job.samples[:, tile.rows.window, tile.columns.window] for job, tile in taken]
-            )  # (B, C, H, W)
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            raise OutOfMemory from error
-        try:
-            return runtime(windows, form.scales)
+            return flight.launched.results()
         except NotFinite:
-            for job, _ in taken:
-                job.notes[f"{runtime.device.precision} overflowed: computed again in fp32"] = None
-        if form.model not in self._in_fp32:
-            self._in_fp32[form.model] = runtime.in_fp32()
-        return self._in_fp32[form.model](windows, form.scales)
+            precision = self.runtimes[model].device.precision
+            for job, _ in flight.taken:
+                job.notes[f"{precision} overflowed: computed again in fp32"] = None
+        if model not in self._in_fp32:
+            self._in_fp32[model] = self.runtimes[model].in_fp32()
+        return self._in_fp32[model](_stacked_windows(flight.taken), flight.form.scales)
 
-    def _make_smaller(
-        self,
-        taken: list[tuple[_Job[Key], Tile]],
-        form: _Form,
-        queues: dict[_Form, _Queue[Key]],
-        advance: Advance,
-    ) -> None:
+    def _make_smaller(self, taken: _Windows[Key], form: _Form, way: _Underway[Key]) -> None:
         """Out of memory: from here on half of what was tried, for these pictures and the rest."""
+        way.queues.setdefault(form, deque()).extendleft(reversed(taken))
+        self._land(way, 0)  # a picture that begins again must have nothing under way
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         tried = len(taken) * self._need(form)
         self._limit = min(tried // 2, self._limit or tried)
         size = f"{len(taken)} x {form.width} x {form.height} pixels"
         log.warning("out of memory on %s at %s: going on with half of that", self._device, size)
-        if len(taken) > 1:
-            queues.setdefault(form, deque()).extendleft(reversed(taken))
         for job in dict.fromkeys(job for job, _ in taken):
             job.notes[f"out of memory at {size}: computed in smaller parts"] = None
-            if len(taken) == 1:
-                self._cut_again(job, form, queues, advance)
+        if len(taken) == 1 and taken[0] in way.queues.get(form, ()):
+            self._cut_again(taken[0][0], form, way)
 
-    def _cut_again(
-        self,
-        job: _Job[Key],
-        form: _Form,
-        queues: dict[_Form, _Queue[Key]],
-        advance: Advance,
-    ) -> None:
+    def _cut_again(self, job: _Job[Key], form: _Form, way: _Underway[Key]) -> None:
         """Begin a picture again with smaller windows."""
         if self._cut(job.task)[0].shape == (form.height, form.width):
             raise DeviceError(
                 f"--device {self._device}: its memory does not hold a window of"
                 f" {form.width} x {form.height} pixels, the smallest there is"
             )
-        others = [each for each in queues.pop(form, ()) if each[0] is not job]
+        others = [each for each in way.queues.pop(form) if each[0] is not job]
         if others:
-            queues[form] = deque(others)
+            way.queues[form] = deque(others)
         for share, output_pixels in job.shares:
-            advance(-share, -output_pixels)
+            way.advance(-share, -output_pixels)
         job.shares.clear()
-        self._queue_windows(job, queues)
+        self._queue_windows(job, way)
 
 
 def _open(task: Task[Key]) -> _Job[Key]:
@@ -307,15 +353,16 @@ def _form(job: _Job[Key], tile: Tile) -> _Form:
     )
 
 
-def _take(
-    queues: dict[_Form, _Queue[Key]], form: _Form, count: int
-) -> list[tuple[_Job[Key], Tile]]:
-    """At most ``count`` windows of a form, oldest first."""
-    queue = queues[form]
-    taken = [queue.popleft() for _ in range(min(count, len(queue)))]
-    if not queue:
-        del queues[form]
-    return taken
+def _stacked_windows(taken: _Windows[Key]) -> Tensor:
+    """(B, C, H, W). Raises OutOfMemory if the main memory has no room."""
+    try:
+        return torch.stack(
+            [job.samples[:, tile.rows.window, tile.columns.window] for job, tile in taken]
+        )
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemory from error
 
 
 def _put_core(output: Tensor, window: Tensor, tile: Tile, scale: int) -> None:
@@ -323,27 +370,6 @@ def _put_core(output: Tensor, window: Tensor, tile: Tile, scale: int) -> None:
     rows, columns = tile
     core = window[:, rows.core_in_window(scale), columns.core_in_window(scale)]
     output[:, rows.core(scale), columns.core(scale)] = core
-
-
-def _crowded(jobs: deque[_Job[Key]]) -> bool:
-    """Whether too much waits for windows that may never come."""
-    waiting = [job for job in jobs if job.waiting]
-    size = sum(output.nbytes for job in waiting for output in job.outputs.values())
-    return bool(waiting) and (len(waiting) > _OPEN_PICTURES or size > _OPEN_BYTES)
-
-
-def _form_of_oldest(queues: dict[_Form, _Queue[Key]], jobs: deque[_Job[Key]]) -> _Form:
-    oldest = next(job for job in jobs if job.waiting)
-    return next(form for form, queue in queues.items() if any(job is oldest for job, _ in queue))
-
-
-def _finished(jobs: deque[_Job[Key]]) -> Iterator[Result[Key]]:
-    """Take the finished jobs off the list and give their pictures."""
-    for job in [job for job in jobs if not job.waiting]:
-        jobs.remove(job)
-        alpha = job.task.picture.alpha is not None
-        pyramid = {scale: _to_picture(output, alpha=alpha) for scale, output in job.outputs.items()}
-        yield Result(job.task.key, pyramid, job.windows, tuple(job.notes))
 
 
 def _stacked(picture: Picture) -> NDArray[np.uint8 | np.uint16]:

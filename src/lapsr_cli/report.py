@@ -50,6 +50,14 @@ class Outcome:
     windows: int = 0
     seconds: float = 0.0
 
+    @property
+    def line(self) -> str:
+        """One line: "done: a.jpg: 2 files, 4 windows, 1.9 s"."""
+        if self.status == "done":
+            files = f"{len(self.outputs)} files, {self.windows} windows, {self.seconds:.1f} s"
+            return f"done: {self.source}: {files}"
+        return f"{self.status}: {self.source}: {self.message}"
+
     def to_json(self) -> dict[str, Any]:
         """As docs/report.md has it. What is not UTF-8 in names is escaped: \\xNN, \\udcNN in
         messages."""

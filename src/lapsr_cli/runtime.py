@@ -14,8 +14,9 @@ from lapsr_cli.color import rgb_to_ycbcr, ycbcr_to_rgb
 from lapsr_cli.device import Device, is_out_of_memory
 from lapsr_cli.model import LaplacianPyramid
 from lapsr_cli.resize import resize
+from lapsr_cli.transfer import Download, Transfer
 
-__all__ = ["NotFinite", "OutOfMemory", "Runtime"]
+__all__ = ["Launched", "NotFinite", "OutOfMemory", "Runtime"]
 
 
 class OutOfMemory(Exception):
@@ -24,6 +25,24 @@ class OutOfMemory(Exception):
 
 class NotFinite(Exception):
     """Half precision overflowed in this pass; fp32 does not."""
+
+
+class Launched:
+    """A pass that a device was given."""
+
+    def __init__(self, scales: list[int], download: Download) -> None:
+        self._scales = scales
+        self._download = download
+
+    def results(self) -> dict[int, Tensor]:
+        """{scale: (B, C, scale H, scale W)} on the CPU, once they are there.
+
+        Raises NotFinite if half precision overflowed.
+        """
+        finite, *pictures = self._download.wait()
+        if not bool(finite):
+            raise NotFinite
+        return dict(zip(self._scales, pictures, strict=True))
 
 
 class Runtime:
@@ -38,6 +57,7 @@ class Runtime:
         self.config = model.config
         self.device = device
         self.tta = tta
+        self.transfer = Transfer(device.torch_device)
         self._reference = model
         self.model = copy.deepcopy(model).to(device.torch_device)
         self.model.conv_in.to(device.dtype)
@@ -68,9 +88,14 @@ class Runtime:
         2 and 4 have straight alpha behind. One pass of the network, whatever the scales. Raises
         OutOfMemory if the device has not the memory, NotFinite if half precision overflowed.
         """
+        return self.launch(windows, scales).results()
+
+    def launch(self, windows: Tensor, scales: Iterable[int]) -> Launched:
+        """Begin what a call does. A CUDA device computes while this thread goes on; elsewhere the
+        pass is done when this returns. Raises OutOfMemory."""
         try:
             with torch.inference_mode():
-                return self._enlarge(windows, sorted(scales))
+                return self._launch(windows, sorted(scales))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -79,23 +104,34 @@ class Runtime:
 
     def enlarge_luma(self, luma: Tensor, scale: int) -> Tensor:
         """Luma (H, W) in [0, 1] -> (scale H, scale W), fp32 on the CPU, not clamped, not rounded:
-        what the papers' protocol scores."""
+        what the papers' protocol scores. Raises NotFinite if half precision overflowed."""
         with torch.inference_mode():
             there = luma.to(self.device.torch_device, torch.float32)[None, None]  # (1, 1, H, W)
-            return self._pictures(there, scale)[scale][0, 0].cpu()
+            picture = self._pictures(there, scale)[scale][0, 0]
+            if not bool(self._finite([picture])):
+                raise NotFinite
+            return picture.cpu()
 
-    def _enlarge(self, windows: Tensor, wanted: list[int]) -> dict[int, Tensor]:
+    def _launch(self, windows: Tensor, wanted: list[int]) -> Launched:
         full = torch.iinfo(windows.dtype).max
-        there = windows.to(self.device.torch_device, non_blocking=True)
+        there = self.transfer.upload(windows)
         samples = there.to(torch.float32) / full  # (B, C, H, W)
         if samples.shape[1] in (1, 3):
             enlarged = self._enlarge_colour(samples, wanted)
         else:
             enlarged = self._enlarge_with_alpha(samples, wanted, 0.5 / full)
-        return {
-            scale: (picture.clamp(0, 1) * full).round().to(windows.dtype).cpu()
-            for scale, picture in enlarged.items()
-        }
+        pictures = [enlarged[scale] for scale in wanted]
+        samples_out = [(each.clamp(0, 1) * full).round().to(windows.dtype) for each in pictures]
+        finite = self._finite(pictures)
+        return Launched(wanted, self.transfer.download([finite, *samples_out]))
+
+    def _finite(self, pictures: Iterable[Tensor]) -> Tensor:
+        """Whether every sample is a number, on the device; only fp16 can overflow."""
+        finite = torch.ones((), dtype=torch.bool, device=self.device.torch_device)
+        if self.device.dtype == torch.float16:
+            for picture in pictures:
+                finite = finite & picture.isfinite().all()
+        return finite
 
     def _enlarge_colour(self, colour: Tensor, wanted: list[int]) -> dict[int, Tensor]:
         """Grey or RGB in [0, 1], (B, 1 or 3, H, W) -> {scale: (B, 1 or 3, scale H, scale W)}."""
@@ -136,13 +172,10 @@ class Runtime:
         return {scale: pictures[scale] for scale in wanted}
 
     def _pictures(self, luma: Tensor, scale: int) -> dict[int, Tensor]:
-        """Every picture up to ``scale`` of luma (B, 1, H, W). Raises NotFinite."""
-        pictures: dict[int, Tensor] = (
-            self._mean_of_eight(luma, scale) if self.tta else self.model(luma, scale)
-        )
-        # The features of a level reach every later picture, so the last one tells of all.
-        if self.device.dtype == torch.float16 and not bool(pictures[scale].isfinite().all()):
-            raise NotFinite
+        """Every picture up to ``scale`` of luma (B, 1, H, W)."""
+        if self.tta:
+            return self._mean_of_eight(luma, scale)
+        pictures: dict[int, Tensor] = self.model(luma, scale)
         return pictures
 
     def _mean_of_eight(self, luma: Tensor, scale: int) -> dict[int, Tensor]:

@@ -14,7 +14,7 @@ from lapsr_cli.errors import UnreadablePicture, UnwritablePicture, UsageError
 from lapsr_cli.image_io import SUFFIXES, Header
 from lapsr_cli.sizes import LARGEST_CASCADE, Size, Target, enlargement
 
-__all__ = ["Limits", "bytes_needed", "check", "check_scales"]
+__all__ = ["Limits", "bytes_needed", "check", "check_targets"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class Limits:
             raise UsageError(f"--max-pixels {self.max_pixels}: must be at least 1")
 
 
-def check_scales(targets: Iterable[Target], scales: Sequence[int], *, cascade: bool) -> None:
+def check_targets(targets: Iterable[Target], scales: Sequence[int], *, cascade: bool) -> None:
     """Raise UsageError for a scale, not a size in pixels, that the network does not reach."""
     largest = LARGEST_CASCADE if cascade else max(scales)
     for target in targets:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-import warnings
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -49,18 +48,12 @@ class _Lines(logging.Handler):
         say(self.format(record))
 
 
-def show_log(*, verbose: bool = False) -> None:
-    """Let the package's log records come out as lines on stderr, and Pillow's warnings not.
-
-    What Pillow warns of (odd tags, many pixels) either fails the picture, by name, or does not
-    matter; its lines name no file.
-    """
-    if not verbose:
-        warnings.filterwarnings("ignore", module="PIL")
+def show_log() -> None:
+    """Let the package's log records come out as lines on stderr."""
     handler = _Lines()
     log = logging.getLogger("lapsr_cli")
     log.handlers = [handler]
-    log.setLevel(logging.DEBUG if verbose else logging.INFO)
+    log.setLevel(logging.INFO)
 
 
 class _Bar:

@@ -107,7 +107,6 @@ def _of_preset(*names: str, help: str, **options: Any) -> Callable[[Any], Any]: 
 @click.option("--validate-every", default=1000, show_default=True, help="Iterations.")
 @click.option("--save-every", default="5m", show_default=True, help="Time between checkpoints.")
 @click.option("--tensorboard", is_flag=True, help="Write RUN/tensorboard (extra [tensorboard]).")
-@click.option("-v", "--verbose", is_flag=True, help="Show what Pillow warns of, too.")
 def train(
     data: tuple[str, ...],
     val: tuple[str, ...],
@@ -122,7 +121,6 @@ def train(
     validate_every: int,
     save_every: str,
     tensorboard: bool,
-    verbose: bool,
     **flags: Any,
 ) -> int:
     """Train on the pictures of --data into RUN, which ends up with model.safetensors for
@@ -161,7 +159,7 @@ def train(
     )
     settled = settle(folder, wishes, chosen)
     with joined(chosen.torch_device) as ranks, stop_signal() as stop:
-        _introduce(settled, str(chosen), ranks, verbose=verbose)
+        _introduce(settled, str(chosen), ranks)
         trainer = begin(
             settled,
             folder,
@@ -177,11 +175,11 @@ def train(
     return _close(end, trainer, ranks)
 
 
-def _introduce(settled: Settled, device: str, ranks: Ranks, *, verbose: bool) -> None:
+def _introduce(settled: Settled, device: str, ranks: Ranks) -> None:
     """Say on rank 0 what will be done; the other ranks keep quiet from here on."""
     from lapsr_cli.cli.terminal import be_quiet, say, show_log
 
-    show_log(verbose=verbose)
+    show_log()
     if not ranks.leads:
         be_quiet()
     say(f"device: {device}" + (f" and {ranks.world - 1} more" if ranks.world > 1 else ""))

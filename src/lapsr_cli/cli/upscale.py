@@ -129,7 +129,7 @@ if TYPE_CHECKING:
 )
 @click.option("--json", "as_json", is_flag=True, help="A line of JSON for each picture on stdout.")
 @click.option("--offline", is_flag=True, help="Never use the network.")
-@click.option("-v", "--verbose", is_flag=True, help="Show what Pillow warns of, too.")
+@click.option("-v", "--verbose", is_flag=True, help="A line for every picture.")
 def upscale(**flags: Any) -> int:
     """Enlarge every picture among INPUT (files, folders, glob patterns) and write it below DIR.
 
@@ -264,24 +264,27 @@ class Wish:
 
 
 def _upscale(wish: Wish) -> int:
-    from lapsr_cli.batch.limits import check_scales
+    from lapsr_cli.batch.limits import check_targets
     from lapsr_cli.batch.planning import plan, prepare_folder
     from lapsr_cli.cli.terminal import say, show_log
     from lapsr_cli.device import keep_freed_memory
+    from lapsr_cli.files import sweep
 
     keep_freed_memory()
-    show_log(verbose=wish.verbose)
+    show_log()
     selection = wish.selection()
     wish.windows()  # for its errors, before the work
     limits = wish.limits()
     todo = plan(selection)
     upscalers = wish.upscalers()
-    check_scales(selection.targets, upscalers[0].config.scales, cascade=wish.cascade)
+    check_targets(selection.targets, upscalers[0].config.scales, cascade=wish.cascade)
     if wish.dry_run:
         return show_forecast(todo, upscalers[0], selection, limits, as_json=wish.as_json)
     prepare_folder(wish.output, "-o/--output")
     if wish.report_file is not None:
         prepare_folder(wish.report_file.parent, "--report")
+    if swept := sweep({path.parent for work in todo.works for path in work.outputs.values()}):
+        say(f"removed {swept} half-written files that killed runs had left")
     for line in _introduction(upscalers):
         say(line)
     with stop_signal("finishing what is begun; Ctrl-C again stops at once") as stop:
@@ -378,6 +381,8 @@ class _Session:
         if outcome.status == "failed":
             say(f"failed: {outcome.message}")
             self.failed_fast = self.wish.fail_fast
+        elif self.wish.verbose:
+            say(outcome.line)
         if self.wish.as_json:
             click.echo(json.dumps(outcome.to_json()))
 

@@ -19,7 +19,8 @@ from lapsr_cli.image_io.formats import (
 )
 from lapsr_cli.image_io.frames import from_pil, to_pil
 from lapsr_cli.image_io.picture import Header, Metadata, Photo, Picture, Samples, Timing
-from lapsr_cli.image_io.reading import MAX_PIXELS, probe, read
+from lapsr_cli.image_io.probing import probe
+from lapsr_cli.image_io.reading import MAX_PIXELS, read
 from lapsr_cli.image_io.writing import Encoding, losses, write
 
 __all__ = [

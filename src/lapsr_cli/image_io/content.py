@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from lapsr_cli.errors import UnreadablePicture
 
-__all__ = ["form_of", "load", "webp_is_lossy", "webp_size"]
+__all__ = ["form_of", "load", "regular", "webp_is_lossy", "webp_size"]
 
 _MAGIC = {
     b"\xff\xd8\xff": "JPEG",
@@ -24,8 +27,9 @@ _MAGIC = {
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 
 
-def load(path: Path) -> bytes:
-    """The bytes of a regular file. Others are refused before they are opened: a pipe would wait.
+@contextmanager
+def regular(path: Path) -> Iterator[BinaryIO]:
+    """A regular file to read. Others are refused before they are opened: a pipe would wait.
 
     Raises UnreadablePicture and OSError.
     """
@@ -36,6 +40,12 @@ def load(path: Path) -> bytes:
     with open(os.open(path, flags), "rb") as file:  # noqa: PTH123 (of a descriptor)
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise UnreadablePicture("not a regular file")
+        yield file
+
+
+def load(path: Path) -> bytes:
+    """The bytes of a regular file. Raises UnreadablePicture and OSError."""
+    with regular(path) as file:
         data = file.read()
     if not data:
         raise UnreadablePicture("empty")

@@ -10,7 +10,16 @@ from lapsr_cli.image_io import exif, iptc
 from lapsr_cli.image_io.ifd import Damaged
 from lapsr_cli.image_io.picture import Metadata
 
-__all__ = ["SIGNATURE", "channels", "check", "chunks", "described", "found", "odd_gamma"]
+__all__ = [
+    "SIGNATURE",
+    "channels",
+    "check",
+    "chunks",
+    "described",
+    "found",
+    "odd_gamma",
+    "reaches_pixels",
+]
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _XMP = b"XML:com.adobe.xmp"
@@ -48,6 +57,17 @@ def check(data: bytes) -> None:
         if kind == b"IEND":
             return
         at = end + 4
+
+
+def reaches_pixels(data: bytes) -> bool:
+    """Whether the beginning of a file holds every chunk before the pixels."""
+    at = len(SIGNATURE)
+    while at + 8 <= len(data):
+        size, kind = struct.unpack_from(">I4s", data, at)
+        if kind == b"IDAT":
+            return True
+        at += 12 + size
+    return False
 
 
 def channels(data: bytes) -> int:

@@ -6,16 +6,12 @@ its content says.
 
 from __future__ import annotations
 
-import io
-import struct
-import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from lapsr_cli.errors import UnreadablePicture
 from lapsr_cli.image_io import deep, exif, iptc, png, profile, tiff, xmp
@@ -23,20 +19,15 @@ from lapsr_cli.image_io.content import form_of, load, webp_is_lossy, webp_size
 from lapsr_cli.image_io.formats import READABLE
 from lapsr_cli.image_io.frames import alike, picture_of, split, turned
 from lapsr_cli.image_io.ifd import Damaged
-from lapsr_cli.image_io.picture import Header, Metadata, Photo, Picture, Timing
-from lapsr_cli.lines import one_line, shown
+from lapsr_cli.image_io.picture import Metadata, Photo, Picture, Timing
+from lapsr_cli.image_io.probing import frame_count, named, opened
+from lapsr_cli.lines import one_line
 
-__all__ = ["MAX_PIXELS", "probe", "read"]
+__all__ = ["MAX_PIXELS", "read"]
 
 MAX_PIXELS = 1 << 29
 """Pixels of all frames of a file that are decoded unless the caller says otherwise: 537 million."""
 
-# One limit and one way of telling: ours, for each call. Pillow's are for the whole process, and its
-# warnings go to stderr between the lines of this program.
-Image.MAX_IMAGE_PIXELS = None
-warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
-
-_ANIMATED = {"PNG", "WEBP", "AVIF", "GIF"}
 _STRIP = "--strip-metadata leaves it out"
 
 
@@ -63,7 +54,7 @@ def read(path: Path, *, max_pixels: int | None = MAX_PIXELS, strip_metadata: boo
     A picture in CMYK comes as sRGB; of a JPEG with several (MPO) and of a HEIC the first or
     primary one comes alone. Raises UnreadablePicture, naming the file and why in one line.
     """
-    with _named(path):
+    with named(path):
         data = load(path)
         form = form_of(data)
         stored = _decoded(data, form, max_pixels)
@@ -73,60 +64,6 @@ def read(path: Path, *, max_pixels: int | None = MAX_PIXELS, strip_metadata: boo
             said = f"its name says {asked}, but it is {form}"
             photo = replace(photo, warnings=(said, *photo.warnings))
         return photo
-
-
-def probe(path: Path) -> Header:
-    """What a file says it holds; no pixel is decoded. Raises UnreadablePicture."""
-    with _named(path):
-        data = load(path)
-        form = form_of(data)
-        if form == "TIFF":
-            pages = tiff.pages(data)
-            height, width = pages[0].size
-            depth = 16 if pages[0].depth == 16 else 8
-            return Header(form, height, width, len(pages), pages[0].channels, depth)
-        with _opened(data, form) as image:
-            width, height = image.size
-            if form != "HEIF" and _lies_on_its_side(image):
-                width, height = height, width
-            frames, _ = _count(image, form)
-            channels = png.channels(data) if form == "PNG" else _channels(image)
-            sixteen = form == "PNG" and data[24] == 16
-            return Header(form, height, width, frames, channels, 16 if sixteen else 8)
-
-
-def _lies_on_its_side(image: Image.Image) -> bool:
-    """By its EXIF; what is wrong with that is for reading to say."""
-    block = exif.bare(image.info.get("exif") or b"")
-    with suppress(Damaged):
-        return bool(block) and exif.orientation_of(block) >= 5
-    return False
-
-
-def _channels(image: Image.Image) -> int:
-    clear = "transparency" in image.info
-    colours = {"1": 1, "L": 1, "LA": 1, "I;16": 1}.get(image.mode, 3)
-    return colours + (clear or image.mode in ("LA", "RGBA", "PA"))
-
-
-@contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Whatever goes wrong inside becomes one UnreadablePicture of one line that names the file."""
-    name = shown(path)
-    try:
-        yield
-    except UnreadablePicture as error:
-        raise UnreadablePicture(f"{name}: {one_line(error)}") from error
-    except MemoryError as error:
-        raise UnreadablePicture(f"{name}: more memory than there is would be needed") from error
-    except Damaged as error:
-        raise UnreadablePicture(f"{name}: damaged ({one_line(error)})") from error
-    except OSError as error:
-        raise UnreadablePicture(f"{name}: {error.strerror or one_line(error)}") from error
-    # Decoders raise whatever a damaged file makes them trip over.
-    except Exception as error:
-        reason = f"{type(error).__name__}: {one_line(error)}"
-        raise UnreadablePicture(f"{name}: damaged ({reason})") from error
 
 
 def _check_pixels(height: int, width: int, frames: int, most: int | None) -> None:
@@ -150,36 +87,12 @@ def _decoded(data: bytes, form: str, most: int | None) -> _Stored:
     return _read_pillow(data, form, most)
 
 
-def _opened(data: bytes, form: str) -> Image.Image:
-    """A file whose header Pillow has read."""
-    if form == "HEIF":
-        return _heif(data)
-    if form == "WEBP":
-        (size,) = struct.unpack_from("<I", data, 4)
-        if size + 8 > len(data) + 1:
-            raise UnreadablePicture(f"damaged (cut short: {len(data)} of {size + 8} bytes)")
-    formats = ["JPEG", "MPO"] if form == "JPEG" else [form]
-    try:
-        return Image.open(io.BytesIO(data), formats=formats)
-    except UnidentifiedImageError as error:
-        raise UnreadablePicture(f"damaged (it begins as {form}, and does not go on so)") from error
-
-
-def _count(image: Image.Image, form: str) -> tuple[int, int]:
-    """How many frames there are, and which is the first: an APNG may have a picture before."""
-    if form not in _ANIMATED:
-        return 1, 0
-    frames = int(getattr(image, "n_frames", 1))
-    before = int(bool(getattr(image, "default_image", False))) if frames > 1 else 0
-    return frames - before, before
-
-
 def _read_pillow(data: bytes, form: str, most: int | None) -> _Stored:
     if form == "WEBP":
         _check_pixels(*webp_size(data), 1, most)
-    with _opened(data, form) as image:
+    with opened(data, form) as image:
         width, height = image.size
-        frames, first = _count(image, form)
+        frames, first = frame_count(image, form)
         _check_pixels(height, width, frames, most)
         scale = _grey_scale(image)
         if frames == 1:
@@ -297,9 +210,9 @@ def _jfif_dpi(info: dict[Any, Any]) -> tuple[float, float] | None:
 
 
 def _read_deep_png(data: bytes, most: int | None) -> _Stored:
-    with _opened(data, "PNG") as image:
+    with opened(data, "PNG") as image:
         width, height = image.size
-        frames, _ = _count(image, "PNG")
+        frames, _ = frame_count(image, "PNG")
         _check_pixels(height, width, frames, most)
         if frames > 1:
             raise UnreadablePicture("an animation of 16 bits a sample is not supported")
@@ -328,7 +241,7 @@ def _read_tiff(data: bytes, most: int | None) -> _Stored:
                 samples = deep.decode(data, page=page.index)[..., : page.channels]
                 frames.append(turned(split(samples), page.orientation))
                 continue
-            image = image or stack.enter_context(_opened(data, "TIFF"))
+            image = image or stack.enter_context(opened(data, "TIFF"))
             image.seek(page.index)
             image.load()  # which also turns it upright
             if image.mode == "CMYK":
@@ -344,22 +257,8 @@ def _read_tiff(data: bytes, most: int | None) -> _Stored:
     return _Stored(tuple(frames), lossy, said, orientation=1, warnings=unique, faults=faults)
 
 
-def _heif(data: bytes) -> Image.Image:
-    try:
-        import pillow_heif
-    except ImportError as error:
-        raise UnreadablePicture(
-            "HEIC needs the extra heif: pip install 'lapsr-cli[heif]'"
-        ) from error
-    primary = pillow_heif.open_heif(io.BytesIO(data))
-    info = dict(primary.info)
-    image: Image.Image = primary.to_pillow()
-    image.info = info
-    return image
-
-
 def _read_heif(data: bytes, most: int | None) -> _Stored:
-    with _heif(data) as image:
+    with opened(data, "HEIF") as image:
         width, height = image.size
         _check_pixels(height, width, 1, most)
         image.load()
