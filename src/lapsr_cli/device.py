@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import psutil
 import torch
@@ -19,6 +19,7 @@ __all__ = [
     "free_memory",
     "is_out_of_memory",
     "keep_freed_memory",
+    "release_freed_memory",
     "training_precision",
 ]
 
@@ -126,7 +127,17 @@ def keep_freed_memory() -> None:
     pages that have to be cleared and mapped first: up to half the time of a pass on the CPU.
     This changes the whole process, so it is for programs, not for importing code.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
+    if mallopt := _of_glibc("mallopt"):
         mallopt(_M_MMAP_MAX, 0)
         mallopt(_M_TRIM_THRESHOLD, -1)
+
+
+def release_freed_memory() -> None:
+    """Give what this process keeps of freed blocks back to the system, where it is glibc."""
+    if malloc_trim := _of_glibc("malloc_trim"):
+        malloc_trim(0)
+
+
+def _of_glibc(name: str) -> Any:
+    """A function of the C library that only glibc has; None elsewhere."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None

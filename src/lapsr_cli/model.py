@@ -97,6 +97,18 @@ class PyramidConfig:
         """Convolutions on the way to the picture at ``scale``: (D R + 1) L + 2."""
         return (self.depth * self.recursions + 1) * self.level_of(scale) + 2
 
+    def operations(self, scale: int) -> int:
+        """Multiplications and additions for each input pixel on the way to the picture at
+        ``scale``, counted apart: a convolution of k x k from c to d channels takes 2 k^2 c d for
+        each pixel it makes, a transposed one for each pixel it reads."""
+        factor, channels = self.factor, self.channels
+        up = (2 * factor - 1) ** 2 * channels**2
+        up_image = (2 * factor) ** 2 if self.global_residual else 0
+        body = 9 * channels**2 * self.depth * self.recursions
+        level = body + up + up_image + factor**2 * 9 * channels
+        pixels: int = sum(factor ** (2 * number) for number in range(self.level_of(scale)))
+        return 2 * (9 * channels + level * pixels)
+
     def level_of(self, scale: int) -> int:
         """The level whose output is the picture at ``scale``; UsageError if there is none."""
         if scale not in self.scales:

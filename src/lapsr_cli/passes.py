@@ -215,7 +215,7 @@ class Passes:
         yield from way.finished()
 
     def _queue_windows(self, job: _Job[Key], way: _Underway[Key]) -> None:
-        tiles = self._cut(job.task)
+        tiles = self.cut(job.task)
         job.windows = job.waiting = len(tiles)
         for tile in tiles:
             way.queues.setdefault(_form(job, tile), deque()).append((job, tile))
@@ -224,7 +224,8 @@ class Passes:
         """A form of which a whole batch waits."""
         return next((f for f, queue in way.queues.items() if len(queue) >= self._batch(f)), None)
 
-    def _cut(self, task: Task[Key]) -> list[Tile]:
+    def cut(self, task: Task[Key]) -> list[Tile]:
+        """The windows of a picture, as large as the memory allows or as was asked for."""
         height, width = task.picture.height, task.picture.width
         runtime, scale = self.runtimes[task.model], max(task.scales)
         before, after = (max(side, REACH) for side in halo(runtime.config, scale))
@@ -314,7 +315,7 @@ class Passes:
 
     def _cut_again(self, job: _Job[Key], form: _Form, way: _Underway[Key]) -> None:
         """Begin a picture again with smaller windows."""
-        if self._cut(job.task)[0].shape == (form.height, form.width):
+        if self.cut(job.task)[0].shape == (form.height, form.width):
             raise DeviceError(
                 f"--device {self._device}: its memory does not hold a window of"
                 f" {form.width} x {form.height} pixels, the smallest there is"

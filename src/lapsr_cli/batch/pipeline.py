@@ -37,9 +37,10 @@ from lapsr_cli.report import Outcome, Output
 from lapsr_cli.sizes import Size, Target, enlargement, shrunk
 from lapsr_cli.upscaler import Upscaler
 
-__all__ = ["run"]
+__all__ = ["DECODERS", "run"]
 
-_DECODERS = 2
+DECODERS = 2
+"""Threads that read."""
 _AHEAD = 96
 """Pictures that may be read but not begun: more than the largest batch."""
 _MEMORY_SHARE = 0.25
@@ -142,7 +143,7 @@ class _Pipeline:
     def work(self) -> None:
         """Run everything and wait for it; the last outcome is None."""
         with (
-            ThreadPoolExecutor(_DECODERS, "decode") as decoders,
+            ThreadPoolExecutor(DECODERS, "decode") as decoders,
             ThreadPoolExecutor(1 + len(self.upscalers), "device") as others,
         ):
             running = [others.submit(self._feed, decoders)]

@@ -52,7 +52,7 @@ class Speed:
     """One network enlarging pictures of one size.
 
     ``title``: the network in the papers' words. ``device``: as in "cpu" or "cuda:0". ``scale``: the
-    largest that is made; those below it come with it. ``width``, ``height``: of the input, in
+    one that is made. ``width``, ``height``: of the input, in
     pixels. ``batch``: pictures at a time; ``seconds`` are those of one picture.
     ``content``: "random" samples, or the name of a picture. ``output_megapixels_per_second``: of
     ``scale`` alone. ``teraflops``: 10^12 operations of the network a second, a multiplication and

@@ -1,0 +1,62 @@
+"""Where it is measured, and the rate of a matrix product there: the roof over every convolution."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+import psutil
+import torch
+
+from lapsr_cli.bench.results import Machine
+from lapsr_cli.bench.timing import repeated
+from lapsr_cli.device import Device
+
+__all__ = ["matrix_product_rate", "this_machine"]
+
+_SIDES = {"cpu": 2048, "mps": 4096, "cuda": 8192}
+"""Of square matrices, large enough that a product takes far longer than its start."""
+_RUNS = 5
+
+
+def this_machine() -> Machine:
+    """The facts that a figure means nothing without."""
+    gpus = tuple(
+        torch.cuda.get_device_name(number)
+        for number in range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
+    )
+    return Machine(
+        processor=_processor(),
+        cores=psutil.cpu_count(logical=False) or psutil.cpu_count() or 1,
+        threads=torch.get_num_threads(),
+        memory_bytes=psutil.virtual_memory().total,
+        system=f"{platform.system()} {platform.release()}",
+        python=platform.python_version(),
+        torch=torch.__version__,
+        gpus=gpus,
+    )
+
+
+def matrix_product_rate(device: Device) -> float:
+    """10^12 operations a second of torch's matrix product in the precision of ``device``, the
+    best of five: nothing that is made of multiplications and additions gets beyond it."""
+    side = _SIDES[device.torch_device.type]
+    generator = torch.Generator().manual_seed(0)
+    left, right = (
+        torch.randn(side, side, generator=generator).to(device.torch_device, device.dtype)
+        for _ in range(2)
+    )
+    with torch.inference_mode():
+        timing = repeated(lambda: left @ right, _RUNS, device=device.torch_device)
+    return 2 * side**3 / timing.least / 1e12
+
+
+def _processor() -> str:
+    """Its name as the system has it."""
+    facts = Path("/proc/cpuinfo")
+    if facts.exists():
+        for line in facts.read_text(encoding="utf-8", errors="replace").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                return value.strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,108 @@
+"""Memory and energy of what runs inside a block."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import torch
+
+from lapsr_cli.device import release_freed_memory
+
+__all__ = ["EnergyMeter", "MemoryMeter"]
+
+_INTERVAL = 0.005
+_RAPL = Path("/sys/class/powercap")
+
+
+class MemoryMeter:
+    """The peak of a device's memory inside ``measured``, in bytes.
+
+    On CUDA what torch's allocator held. Elsewhere the resident memory of the process, read 200
+    times a second, beyond what it was before; memory that was kept for reuse is given back first.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self.peak_bytes = 0
+
+    @contextmanager
+    def measured(self) -> Iterator[None]:
+        """What runs in here is measured."""
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
+            yield
+            self.peak_bytes = torch.cuda.max_memory_allocated(self._device)
+            return
+        release_freed_memory()
+        process = psutil.Process()
+        before = process.memory_info().rss
+        ended = threading.Event()
+
+        def watch() -> None:
+            while not ended.wait(_INTERVAL):
+                self.peak_bytes = max(self.peak_bytes, process.memory_info().rss - before)
+
+        watcher = threading.Thread(target=watch, name="memory", daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            watcher.join()
+            self.peak_bytes = max(self.peak_bytes, process.memory_info().rss - before)
+
+
+class EnergyMeter:
+    """Joules inside ``measured``: of the processor packages (Linux powercap, RAPL) or of an NVIDIA
+    GPU (NVML, if the package nvidia-ml-py is there). None where the system does not tell."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self.joules: float | None = None
+
+    @contextmanager
+    def measured(self) -> Iterator[None]:
+        """What runs in here is measured."""
+        before = self._read()
+        yield
+        after = self._read()
+        self.joules = None
+        if before and after:
+            self.joules = sum(
+                now - then + (limit if now < then else 0)
+                for (then, limit), (now, _) in zip(before, after, strict=True)
+            )
+
+    def _read(self) -> list[tuple[float, float]]:
+        """Joules of every counter, and at which it begins again from zero."""
+        return _gpu_counter(self._device) if self._device.type == "cuda" else _package_counters()
+
+
+def _package_counters(folder: Path = _RAPL) -> list[tuple[float, float]]:
+    counters = []
+    for zone in sorted(folder.glob("intel-rapl:[0-9]")):
+        try:
+            microjoules = int((zone / "energy_uj").read_text())
+            limit = int((zone / "max_energy_range_uj").read_text())
+        except OSError:  # the system tells root alone
+            return []
+        counters.append((microjoules / 1e6, limit / 1e6))
+    return counters
+
+
+def _gpu_counter(device: torch.device) -> list[tuple[float, float]]:
+    try:
+        import pynvml
+    except ImportError:
+        return []
+    try:
+        pynvml.nvmlInit()
+        uuid = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
+        handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
+        return [(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3, 0.0)]
+    except pynvml.NVMLError:
+        return []

@@ -1,0 +1,196 @@
+"""A folder of pictures from file to file: each stage alone, then all at the same time."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import torch
+
+from lapsr_cli import image_io
+from lapsr_cli.batch import pipeline
+from lapsr_cli.batch.planning import Selection, plan
+from lapsr_cli.bench.results import Stages
+from lapsr_cli.bench.timing import finish
+from lapsr_cli.device import training_precision
+from lapsr_cli.errors import NothingMatched, UnreadablePicture
+from lapsr_cli.files import find
+from lapsr_cli.image_io import READABLE, Photo, Picture, suffix_for
+from lapsr_cli.passes import Task
+from lapsr_cli.sizes import Target
+from lapsr_cli.transfer import Transfer
+from lapsr_cli.upscaler import Upscaler
+
+__all__ = ["measure"]
+
+_FASTER_WRITING = {
+    ".png": "-f jpg writes faster, and so does a lower --compress",
+    ".avif": "-f jpg or -f webp writes faster",
+}
+
+
+def measure(folder: Path, upscaler: Upscaler, scale: int, *, most: int = 20) -> Stages:
+    """Time ``most`` pictures of a folder, evenly spread over it, or all if there are fewer.
+
+    Each stage is timed alone, with the threads that a run has for it; results go to a temporary
+    folder. Raises NothingMatched if no picture can be read.
+    """
+    paths = _spread(_readable(folder), most)
+    clock = _Clock()
+    with clock.running("decode"), ThreadPoolExecutor(pipeline.DECODERS) as pool:
+        photos = list(pool.map(image_io.read, paths))
+    enlarged = _enlarge(photos, upscaler, scale, clock)
+    _copy(photos, enlarged, upscaler.device.torch_device, clock)
+    with tempfile.TemporaryDirectory() as results:
+        _encode(photos, paths, enlarged, Path(results), clock)
+    enlarged.clear()
+    pixels = sum(frame.height * frame.width for photo in photos for frame in photo.frames)
+    photos.clear()
+    with tempfile.TemporaryDirectory() as results:
+        total = _run(paths, upscaler, scale, Path(results))
+    bottleneck = max(clock.seconds, key=lambda stage: clock.seconds[stage])
+    return Stages(
+        folder=str(folder),
+        model=upscaler.name,
+        device=str(upscaler.device.torch_device),
+        precision=upscaler.device.precision,
+        scale=scale,
+        pictures=len(paths),
+        input_megapixels=pixels / 1e6,
+        output_megapixels=pixels * scale**2 / 1e6,
+        seconds=clock.seconds,
+        total_seconds=total,
+        bottleneck=bottleneck,
+        advice=_advice(bottleneck, upscaler, paths),
+    )
+
+
+class _Clock:
+    """Seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds = dict.fromkeys(("decode", "upload", "network", "download", "encode"), 0.0)
+
+    @contextmanager
+    def running(self, stage: str) -> Iterator[None]:
+        """What happens in here belongs to ``stage``."""
+        start = time.perf_counter()
+        yield
+        self.seconds[stage] += time.perf_counter() - start
+
+
+def _readable(folder: Path) -> list[Path]:
+    """The pictures of a folder that can be read whole."""
+    nowhere = folder / "lapsr-bench-writes-nothing-here"
+    paths = [source.path for source in find([str(folder)], READABLE, nowhere).sources]
+    readable = []
+    for path in paths:
+        with suppress(UnreadablePicture):
+            image_io.probe(path)
+            readable.append(path)
+    if not readable:
+        raise NothingMatched(f"{folder}: no picture in it can be read")
+    return readable
+
+
+def _spread(paths: Sequence[Path], most: int) -> list[Path]:
+    step = max(1.0, len(paths) / most)
+    return [paths[int(number * step)] for number in range(min(len(paths), most))]
+
+
+def _enlarge(
+    photos: Sequence[Photo], upscaler: Upscaler, scale: int, clock: _Clock
+) -> dict[tuple[int, int], Picture]:
+    """Every frame, by the numbers of its picture and of itself."""
+    tasks = [
+        Task((number, index), frame, (scale,), upscaler.model_for(lossy=photo.lossy))
+        for number, photo in enumerate(photos)
+        for index, frame in enumerate(photo.frames)
+    ]
+    for _ in upscaler.stream(tasks[:1]):  # the first pass pays for what later ones find ready
+        pass
+    with clock.running("network"):
+        return {result.key: result.pyramid[scale] for result in upscaler.stream(tasks)}
+
+
+def _copy(
+    photos: Sequence[Photo],
+    enlarged: dict[tuple[int, int], Picture],
+    device: torch.device,
+    clock: _Clock,
+) -> None:
+    """The copies alone, which the network's time held; the CPU has none."""
+    if device.type == "cpu":
+        return
+    transfer = Transfer(device)
+    with clock.running("upload"):
+        for photo in photos:
+            for frame in photo.frames:
+                transfer.upload(torch.from_numpy(frame.pixels))
+        finish(device)
+    for picture in enlarged.values():
+        there = torch.from_numpy(picture.pixels).to(device)
+        with clock.running("download"):
+            transfer.download([there]).wait()
+    copies = clock.seconds["upload"] + clock.seconds["download"]
+    clock.seconds["network"] = max(0.0, clock.seconds["network"] - copies)
+
+
+def _encode(
+    photos: Sequence[Photo],
+    paths: Sequence[Path],
+    enlarged: dict[tuple[int, int], Picture],
+    results: Path,
+    clock: _Clock,
+) -> None:
+    def write(number: int) -> None:
+        photo = photos[number]
+        frames = tuple(enlarged[number, index] for index in range(len(photo.frames)))
+        path = results / f"{number}{suffix_for(paths[number].suffix)}"
+        image_io.write(_with(photo, frames), path)
+
+    with clock.running("encode"), ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(write, range(len(photos))))
+
+
+def _with(photo: Photo, frames: tuple[Picture, ...]) -> Photo:
+    return Photo(frames, photo.form, photo.lossy, photo.metadata, photo.timing)
+
+
+def _run(paths: Sequence[Path], upscaler: Upscaler, scale: int, results: Path) -> float:
+    """Seconds of the whole run, every stage at the same time."""
+    selection = Selection(
+        inputs=tuple(map(str, paths)), output=results, targets=(Target(scale=str(scale)),)
+    )
+    works = plan(selection).works
+    start = time.perf_counter()
+    for _ in pipeline.run(works, [upscaler], selection):
+        pass
+    return time.perf_counter() - start
+
+
+def _advice(bottleneck: str, upscaler: Upscaler, paths: Sequence[Path]) -> str:
+    """Which flag of `lapsr upscale` would help, in a sentence."""
+    if bottleneck == "decode":
+        return "no flag reads faster: a faster disk or more cores would"
+    if bottleneck == "encode":
+        suffixes = {suffix_for(path.suffix) for path in paths}
+        found = [_FASTER_WRITING[suffix] for suffix in suffixes & set(_FASTER_WRITING)]
+        return found[0] if found else "more cores would write faster"
+    if bottleneck in ("upload", "download"):
+        return "copies are the bottleneck: a second GPU (--device cuda:0,cuda:1) has its own"
+    device = upscaler.device
+    if device.torch_device.type == "cpu" and torch.cuda.is_available():
+        return "--device cuda"
+    if device.precision == "fp32" and device.torch_device.type == "cuda":
+        return "--precision fp16 uses the GPU's faster units; so little changes that few would see"
+    if device.precision == "fp32" and training_precision(device.torch_device) == "bf16":
+        return "--precision bf16 uses this processor's faster units, at about 0.01 dB"
+    if device.torch_device.type == "cpu":
+        return "the network is the bottleneck: a GPU, or a network with fewer convolutions (-m)"
+    return "a network with fewer convolutions (-m), or a second GPU (--device cuda:0,cuda:1)"
