@@ -35,8 +35,8 @@ class SpeedOptions:
     ``pictures``: to time on, by name, cut and repeated to the sizes; without them random samples.
     """
 
+    sizes: tuple[Size, ...]
     scales: tuple[int, ...] = (2, 4, 8)
-    sizes: tuple[Size, ...] = (Size(256, 256),)
     batch: int = 1
     runs: int = 3
     warm_up: int = 1

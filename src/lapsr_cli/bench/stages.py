@@ -17,7 +17,7 @@ from lapsr_cli.batch import pipeline
 from lapsr_cli.batch.planning import Selection, plan
 from lapsr_cli.bench.results import Stages
 from lapsr_cli.bench.timing import finish
-from lapsr_cli.device import training_precision
+from lapsr_cli.device import Device, training_precision
 from lapsr_cli.errors import NothingMatched, UnreadablePicture
 from lapsr_cli.files import find
 from lapsr_cli.image_io import READABLE, Photo, Picture, suffix_for
@@ -183,14 +183,18 @@ def _advice(bottleneck: str, upscaler: Upscaler, paths: Sequence[Path]) -> str:
         found = [_FASTER_WRITING[suffix] for suffix in suffixes & set(_FASTER_WRITING)]
         return found[0] if found else "more cores would write faster"
     if bottleneck in ("upload", "download"):
-        return "copies are the bottleneck: a second GPU (--device cuda:0,cuda:1) has its own"
-    device = upscaler.device
-    if device.torch_device.type == "cpu" and torch.cuda.is_available():
+        return "--device cuda:0,cuda:1: a second GPU has copies of its own"
+    return _faster_network(upscaler.device)
+
+
+def _faster_network(device: Device) -> str:
+    kind = device.torch_device.type
+    if kind == "cpu" and torch.cuda.is_available():
         return "--device cuda"
-    if device.precision == "fp32" and device.torch_device.type == "cuda":
-        return "--precision fp16 uses the GPU's faster units; so little changes that few would see"
+    if kind == "cuda" and device.precision == "fp32":
+        return "--precision fp16 computes in the GPU's matrix units"
     if device.precision == "fp32" and training_precision(device.torch_device) == "bf16":
-        return "--precision bf16 uses this processor's faster units, at about 0.01 dB"
-    if device.torch_device.type == "cpu":
-        return "the network is the bottleneck: a GPU, or a network with fewer convolutions (-m)"
-    return "a network with fewer convolutions (-m), or a second GPU (--device cuda:0,cuda:1)"
+        return "--precision bf16: this processor multiplies in it"
+    if kind == "cuda":
+        return "--device cuda:0,cuda:1, or a network with fewer convolutions (-m)"
+    return "a GPU, or a network with fewer convolutions (-m)"
