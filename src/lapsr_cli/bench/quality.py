@@ -116,17 +116,16 @@ def measure(
     dataset: str,
     originals: Sequence[Original],
     networks: Mapping[str, Evaluator],
-    scales: Sequence[int],
+    scale: int,
 ) -> Iterator[Quality]:
-    """The papers' protocol: every picture is shrunk by each scale, and enlarged by every method.
+    """The papers' protocol: every picture is shrunk, and enlarged by every method.
 
     Raises UsageError for a picture that is too small to be shrunk so.
     """
-    for scale in scales:
-        _warm_up(networks, scale)
-        for original in originals:
-            pair = Pair(original.name, protocol.degrade(original.luma, scale), original.luma, scale)
-            yield from _of_pair(dataset, pair, networks)
+    _warm_up(networks, scale)
+    for original in originals:
+        lr = protocol.degrade(original.luma, scale)
+        yield from _of_pair(dataset, Pair(original.name, lr, original.luma, scale), networks)
 
 
 def measure_pairs(
