@@ -47,7 +47,8 @@ def ifc(picture: Tensor, reference: Tensor) -> float:
         smallest = f"{SMALLEST_SIDE} x {SMALLEST_SIDE}"
         raise UsageError(f"IFC is defined from {smallest} pixels, not for {width} x {height}")
     pair = torch.stack([reference, picture]).double().cpu()  # (2, H, W)
-    return sum(_bits(*subband, level) for level, subband in subbands(pair)) / (height * width)
+    bits = sum(_bits(level, subband) for level, subband in subbands(pair))
+    return bits / (height * width)
 
 
 def subbands(pictures: Tensor) -> Iterator[tuple[int, Tensor]]:
@@ -63,12 +64,12 @@ def subbands(pictures: Tensor) -> Iterator[tuple[int, Tensor]]:
         low = _filtered(low, _LOW)[:, ::2, ::2]
 
 
-def _bits(reference: Tensor, picture: Tensor, level: int) -> float:
-    """What one subband (H, W) of the picture tells about the reference's, in bits."""
-    height, width = (side - side % _BLOCK for side in reference.shape)
-    x, y = reference[:height, :width], picture[:height, :width]
+def _bits(level: int, subband: Tensor) -> float:
+    """What a subband of the picture tells about the reference's; (2, H, W), the reference first."""
+    height, width = (side - side % _BLOCK for side in subband.shape[-2:])
+    x, y = subband[:, :height, :width]
     window = 2 ** (_LEVELS - level) + 1
-    border = math.ceil((window // 2) / _BLOCK)  # blocks whose window would leave the subband
+    border = math.ceil((window // 2) / _BLOCK)  # blocks left out: no window leaves the subband
     inner = slice(border, -border)
     gain, noise = _channel(x, y, window, border)  # (H/3 - 2 border, W/3 - 2 border)
     strength, eigenvalues = _mixture(x)  # (H/3, W/3), (9,)
@@ -104,7 +105,6 @@ def _mixture(x: Tensor) -> tuple[Tensor, Tensor]:
     overlapping = x.unfold(0, _BLOCK, 1).unfold(1, _BLOCK, 1).reshape(-1, _BLOCK**2)
     covariance = torch.cov(overlapping.T, correction=0)
     eigenvalues, directions = torch.linalg.eigh(covariance)
-    eigenvalues = eigenvalues.clamp(min=0)
     extends = eigenvalues > eigenvalues.max() * _BLOCK**2 * torch.finfo(torch.float64).eps
     inverse = torch.where(extends, 1 / eigenvalues, 0)
     blocks = x.unfold(0, _BLOCK, _BLOCK).unfold(1, _BLOCK, _BLOCK).flatten(-2)  # (H/3, W/3, 9)
