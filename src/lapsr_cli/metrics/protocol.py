@@ -1,7 +1,7 @@
 """The papers' protocol: how a picture at full size becomes a figure.
 
 Crop the original (HR) to a multiple of the scale; shrink its luma by MATLAB's bicubic without
-rounding (LR); enlarge; round to 8 bits; leave out ``scale`` pixels at each edge; PSNR and SSIM
+rounding (LR); enlarge; round to 8 bits; leave out ``scale`` pixels at each edge; PSNR, SSIM and IFC
 against the original's luma. MS-LapSRN section 4.1 and the authors' evaluation scripts.
 """
 
@@ -14,11 +14,20 @@ from torch import Tensor
 
 from lapsr_cli.color import luma
 from lapsr_cli.errors import UsageError
+from lapsr_cli.metrics.ifc import SMALLEST_SIDE, ifc
 from lapsr_cli.metrics.psnr import psnr
 from lapsr_cli.metrics.ssim import ssim
 from lapsr_cli.resize import resize
 
-__all__ = ["Score", "bicubic", "crop_to_multiple", "degrade", "luma_of", "score"]
+__all__ = [
+    "Score",
+    "bicubic",
+    "crop_to_multiple",
+    "degrade",
+    "information_fidelity",
+    "luma_of",
+    "score",
+]
 
 
 class Score(NamedTuple):
@@ -54,11 +63,26 @@ def bicubic(lr: Tensor, scale: int) -> Tensor:
 
 def score(picture: Tensor, hr: Tensor, scale: int) -> Score:
     """Score an enlarged luma picture (H, W) against the HR luma it was made from."""
+    result, original = _compared(picture, hr, scale)
+    return Score(psnr(result, original), ssim(result, original))
+
+
+def information_fidelity(picture: Tensor, hr: Tensor, scale: int) -> float | None:
+    """IFC of what ``score`` compares; None where that is smaller than IFC is defined for.
+
+    Apart from ``score``, because validation during training needs no IFC. LapSRN's authors round
+    RGB before IFC and not the luma made of it; for bicubic on Set5 that gives 4.7 % more at 2x,
+    1.4 % at 4x, 0.5 % at 8x.
+    """
+    result, original = _compared(picture, hr, scale)
+    return ifc(result, original) if min(original.shape) >= SMALLEST_SIDE else None
+
+
+def _compared(picture: Tensor, hr: Tensor, scale: int) -> tuple[Tensor, Tensor]:
+    """The result and the original (H - 2 scale, W - 2 scale), rounded and shaved."""
     reference = crop_to_multiple(hr, scale)
     shaved = (slice(scale, -scale), slice(scale, -scale))
-    result = _rounded(picture)[shaved]
-    original = _rounded(reference)[shaved]
-    return Score(psnr(result, original), ssim(result, original))
+    return _rounded(picture)[shaved], _rounded(reference)[shaved]
 
 
 def _rounded(picture: Tensor) -> Tensor:
