@@ -62,7 +62,8 @@ class _Network:
         _succeed(run.input("luma", self._mat(luma[None])), "input")  # (1, H, W)
         code, picture = run.extract("picture")  # (1, scale H, scale W)
         _succeed(code, "extract")
-        return np.array(picture, copy=True)[0]
+        enlarged: Luma = np.array(picture, copy=True)[0]
+        return enlarged
 
 
 class _Layer(NamedTuple):
@@ -129,15 +130,15 @@ class _Layers:
         """3x3 with zeros around, the activation after it in the same layer."""
         assert isinstance(conv, nn.Conv2d)
         self._keep(conv.weight, conv.bias)
-        parameters = f"4={conv.padding[0]} {_form(conv, conv.out_channels, activated)}"
+        parameters = f"4=1 {_form(conv, conv.out_channels, activated)}"
         return self._append("Convolution", (blob,), parameters)
 
     def enlarge(self, blob: str, up: nn.Module, *, activated: bool = False) -> str:
         """A transposed convolution, cut to ``stride`` times the input's height and width."""
         assert isinstance(up, nn.ConvTranspose2d)
-        kernel, stride = up.kernel_size[0], up.stride[0]
-        before = (stride - 2) // 2 if up.padding[0] == 0 else up.padding[0]
-        after = kernel - stride - before
+        stride = up.stride[0]
+        before = (stride - 2) // 2 if up.padding == (0, 0) else stride // 2
+        after = up.kernel_size[0] - stride - before
         cut = f"4={before} 14={before} 15={after} 16={after}"
         self._keep(up.weight.transpose(0, 1), up.bias)  # (out, in, k, k)
         form = _form(up, up.out_channels, activated)

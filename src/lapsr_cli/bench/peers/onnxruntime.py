@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from lapsr_cli.bench.peers.peer import Luma, Peer, PeerFailed, PeerMissing, Work, package
@@ -13,12 +15,13 @@ _ERRORS_ALONE = 3
 
 def load(work: Work) -> Peer:
     """All graph optimisations, ``work.threads`` threads inside an operator, one operator at a time
-    (the network is a chain). Its threads stop spinning when a picture is done: they would take the
-    cores from whoever has the next turn.
+    (the network is a chain), spinning between operators as by default.
 
     CUDA needs the package onnxruntime-gpu; copies to the device and back are counted, as for all.
     Raises PeerMissing, PeerFailed.
     """
+    # Read when the package is loaded; without it every run is told to Microsoft since 1.29.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     onnxruntime = package("onnxruntime")
     onnxruntime.set_default_logger_severity(_ERRORS_ALONE)
     options = onnxruntime.SessionOptions()
@@ -27,7 +30,6 @@ def load(work: Work) -> Peer:
     options.intra_op_num_threads = work.threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _ERRORS_ALONE
-    options.add_session_config_entry("session.force_spinning_stop", "1")
     provider = _provider(work.device, onnxruntime.get_available_providers())
     session = onnxruntime.InferenceSession(work.graph, options, providers=[provider])
     session.disable_fallback()

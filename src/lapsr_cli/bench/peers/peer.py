@@ -65,16 +65,14 @@ class Work:
 
 @dataclass(frozen=True)
 class Peer:
-    """A runtime that has the network loaded: luma (H, W) -> (scale H, scale W), fp32.
-
-    Raises PeerFailed.
-    """
+    """A runtime that has the network loaded, and is called with a picture."""
 
     name: str
     version: str
     enlarge: Callable[[Luma], Luma]
 
     def __call__(self, luma: Luma) -> Luma:
+        """(H, W) -> (scale H, scale W), neither clamped nor rounded. Raises PeerFailed."""
         with failures():
             return self.enlarge(luma)
 
