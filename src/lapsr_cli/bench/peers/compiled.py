@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import copy
-import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lapsr_cli.bench.peers.peer import Luma, Peer, Work
+from lapsr_cli.bench.peers.peer import Luma, Peer, Work, files_that_vanish
 
 __all__ = ["load"]
-
-_CACHE = "TORCHINDUCTOR_CACHE_DIR"
 
 
 def load(work: Work) -> Peer:
@@ -37,20 +31,6 @@ def load(work: Work) -> Peer:
             picture: Luma = compiled(there)[0, 0].cpu().numpy()
         return picture
 
-    with _files_that_vanish():
+    with files_that_vanish():
         enlarge(np.zeros((work.height, work.width), np.float32))
     return Peer("compile", torch.__version__, enlarge)
-
-
-@contextmanager
-def _files_that_vanish() -> Iterator[None]:
-    """The compiler's files lie in a temporary folder; what was loaded from them stays."""
-    before = os.environ.get(_CACHE)
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        os.environ[_CACHE] = folder
-        try:
-            yield
-        finally:
-            del os.environ[_CACHE]
-            if before is not None:
-                os.environ[_CACHE] = before

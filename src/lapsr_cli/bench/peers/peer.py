@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +20,18 @@ from lapsr_cli.lines import one_line
 from lapsr_cli.model import LaplacianPyramid
 from lapsr_cli.weights.export import to_onnx
 
-__all__ = ["Luma", "Peer", "PeerFailed", "PeerMissing", "Work", "failures", "package"]
+__all__ = [
+    "Luma",
+    "Peer",
+    "PeerFailed",
+    "PeerMissing",
+    "Work",
+    "failures",
+    "files_that_vanish",
+    "package",
+]
+
+_TORCH_CACHE = "TORCHINDUCTOR_CACHE_DIR"
 
 Luma = NDArray[np.float32]
 """One plane, (H, W), in [0, 1]."""
@@ -53,7 +66,8 @@ class Work:
         """The network as ONNX, made once for all that read it: input "luma" (1, 1, H, W), its
         size fixed, one output (1, 1, scale H, scale W). Raises PeerMissing."""
         try:
-            return to_onnx(self.model, (self.scale,), (self.height, self.width))
+            with files_that_vanish():
+                return to_onnx(self.model, (self.scale,), (self.height, self.width))
         except ResourceError as error:
             raise PeerMissing(str(error)) from error
 
@@ -94,3 +108,18 @@ def failures() -> Iterator[None]:
         raise
     except Exception as error:
         raise PeerFailed(one_line(error)) from error
+
+
+@contextmanager
+def files_that_vanish() -> Iterator[None]:
+    """What torch's compiler writes lies in a folder that is gone afterwards; what was loaded from
+    it stays loaded."""
+    before = os.environ.get(_TORCH_CACHE)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        os.environ[_TORCH_CACHE] = folder
+        try:
+            yield
+        finally:
+            del os.environ[_TORCH_CACHE]
+            if before is not None:
+                os.environ[_TORCH_CACHE] = before
