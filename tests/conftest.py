@@ -24,6 +24,9 @@ from lapsr_cli.weights.stored import Weights, write_safetensors
 settings.register_profile("lapsr", deadline=None)
 settings.load_profile("lapsr")
 
+# onnxruntime calls home from where it is loaded, unless told before.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 PICTURES = ROOT / "tests" / "pictures"
