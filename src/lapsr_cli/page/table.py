@@ -1,0 +1,28 @@
+"""Tables: words on the left, figures aligned on the right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from lapsr_cli.page.document import fill
+
+__all__ = ["Table", "table"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """``words``: how many columns, from the first, hold words; the others hold figures. A row that
+    is shorter than ``headings`` ends in a sentence over the columns that are left."""
+
+    headings: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    caption: str = ""
+    words: int = 1
+
+
+def table(content: Table, *, folded: str = "") -> Markup:
+    """HTML; ``folded``: the line that opens the table, which is closed at first."""
+    return fill("table.html", {"table": content, "folded": folded})
