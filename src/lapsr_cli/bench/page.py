@@ -16,19 +16,19 @@ __all__ = ["report_page"]
 
 def report_page(results: Results, examples: Sequence[Example]) -> str:
     """One HTML file, valid UTF-8, that needs nothing else; what was not measured is left out."""
-    facts = {"measured": results.date, "lapsr": results.version, **_facts(results.machine)}
+    day, time = results.date[:10], results.date[11:16]
+    facts = {"measured": f"{day} {time} UTC", **_facts(results.machine, results.version)}
     sections = [section for section in _sections(results, examples) if section.parts]
     return "".join(document("lapsr bench", facts, sections, command=results.command))
 
 
-def _facts(machine: Machine) -> dict[str, str]:
+def _facts(machine: Machine, version: str) -> dict[str, str]:
     facts = {
         "processor": f"{machine.processor}, {machine.cores} cores, {machine.threads} threads",
         "graphics": ", ".join(machine.gpus),
         "memory": memory(machine.memory_bytes),
         "system": machine.system,
-        "Python": machine.python,
-        "torch": machine.torch,
+        "software": f"lapsr {version}, torch {machine.torch}, Python {machine.python}",
     }
     return {word: fact for word, fact in facts.items() if fact}
 

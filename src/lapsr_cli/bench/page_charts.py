@@ -98,9 +98,7 @@ def _stages(run: Stages) -> Bars:
         title=f"{run.folder}: {run.pictures} pictures, {run.model} to {run.scale}x on {run.device}"
         f" in {run.precision}",
         bars=[
-            Bar(
-                label=name, value=seconds, text=duration(seconds), strong=name == run.bottleneck
-            )
+            Bar(label=name, value=seconds, text=duration(seconds), strong=name == run.bottleneck)
             for name, seconds in run.seconds.items()
         ]
         + [Bar(label="the run", value=run.total_seconds, text=duration(run.total_seconds))],

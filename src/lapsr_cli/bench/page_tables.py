@@ -91,7 +91,7 @@ def _peer_row(peer: PeerSpeed) -> tuple[str, ...]:
         peer.version,
         duration(peer.seconds.median),
         "–" if peer.ratio is None else f"{peer.ratio:.2f} x",
-        "–" if peer.difference is None else f"{peer.difference:.1e}",
+        "–" if peer.difference is None else f"{peer.difference:.1e}" if peer.difference else "0",
     )
 
 
@@ -142,9 +142,7 @@ def _figures(psnr: float | None, ssim: float | None, ifc: float | None) -> str:
 
 
 def _sources(published: Iterable[Published]) -> Table:
-    rows = [
-        (f"{each.method}, {each.scale}x", "; ".join(each.sources) or "–") for each in published
-    ]
+    rows = [(f"{each.method}, {each.scale}x", "; ".join(each.sources) or "–") for each in published]
     return Table(headings=("figure", "stands in"), rows=rows, words=2)
 
 
