@@ -48,8 +48,8 @@ def _sections(results: Results, examples: Sequence[Example]) -> list[Section]:
         ),
         Section(
             title="From file to file",
-            text="What each stage takes alone. A run does all of them at the same time, so it takes "
-            "about as long as the longest one.",
+            text="What each stage takes alone. A run does all of them at the same time, so it"
+            " takes about as long as the longest one.",
             parts=stage_bars(results.stages),
         ),
         Section(
@@ -71,7 +71,8 @@ def _sections(results: Results, examples: Sequence[Example]) -> list[Section]:
         ),
         Section(
             title="Pictures",
-            text="Drag the boundary, or move it by the arrow keys; enlarged pictures can be dragged.",
+            text="Drag the boundary, or move it by the arrow keys; enlarged pictures can be"
+            " dragged.",
             parts=[figure(example) for example in examples],
         ),
     ]

@@ -31,7 +31,11 @@ def speed_table(speeds: Sequence[Speed]) -> list[Markup]:
         "most", "runs", "MP/s out", "TFLOP/s", "of matrix product", "pixels computed", "memory",
         "joules",
     )  # fmt: skip
-    content = Table(headings=headings, rows=[_speed_row(speed) for speed in speeds], words=3)
+    content = Table(
+        headings=headings,
+        rows=[_speed_row(speed) for speed in speeds],
+        columns="lll" + "r" * (len(headings) - 3),
+    )
     return [table(content, folded="All figures")]
 
 
@@ -76,7 +80,7 @@ def peer_tables(peers: Sequence[PeerSpeed]) -> list[Markup]:
                 caption=caption,
                 headings=("runtime", "version", "median", "ratio", "difference"),
                 rows=[_peer_row(peer) for peer in rows],
-                words=2,
+                columns="llrrr",
             )
         )
         for caption, rows in groupby(peers, key=group)
@@ -99,7 +103,9 @@ def quality_tables(qualities: Sequence[Quality], published: Sequence[Published])
     """For each set a table of methods by scales, then where the published figures stand, then
     every picture, folded away."""
     found: list[Markup] = []
-    for dataset in dict.fromkeys(each.dataset for each in (*qualities, *published)):
+    for dataset in dict.fromkeys(
+        [*(q.dataset for q in qualities), *(p.dataset for p in published)]
+    ):
         own = [each for each in qualities if each.dataset == dataset]
         others = [each for each in published if each.dataset == dataset]
         found.append(table(_methods(dataset, own, others)))
@@ -111,7 +117,7 @@ def quality_tables(qualities: Sequence[Quality], published: Sequence[Published])
 
 
 def _methods(dataset: str, own: Sequence[Quality], published: Sequence[Published]) -> Table:
-    scales = sorted({each.scale for each in (*own, *published)})
+    scales = sorted({each.scale for each in own} | {each.scale for each in published})
     rows: dict[str, dict[int, str]] = {}
     for mean in means(own):
         figures = _figures(mean.psnr, mean.ssim, mean.ifc)
@@ -143,7 +149,7 @@ def _figures(psnr: float | None, ssim: float | None, ifc: float | None) -> str:
 
 def _sources(published: Iterable[Published]) -> Table:
     rows = [(f"{each.method}, {each.scale}x", "; ".join(each.sources) or "–") for each in published]
-    return Table(headings=("figure", "stands in"), rows=rows, words=2)
+    return Table(headings=("figure", "stands in"), rows=rows, columns="ll")
 
 
 def _pictures(own: Sequence[Quality]) -> Table:
@@ -160,7 +166,7 @@ def _pictures(own: Sequence[Quality]) -> Table:
         for each in sorted(own, key=lambda each: (each.picture, each.scale))
     ]
     headings = ("picture", "method", "scale", "PSNR", "SSIM", "IFC", "time")
-    return Table(headings=headings, rows=rows, words=2)
+    return Table(headings=headings, rows=rows, columns="llrrrrr")
 
 
 def study_tables(studies: Sequence[StudyRow]) -> list[Markup]:

@@ -104,7 +104,8 @@ def _compare(wish: Wish) -> int:
     names = labels(wish.inputs)
     run = _Run(todo, names, view)
     with whole_file(wish.output) as file:
-        for piece in gallery(wish.title or " | ".join(names), run.comparisons()):
+        title = wish.title or ", ".join(names)
+        for piece in gallery(title, run.comparisons(), against_hr=wish.hr is not None):
             file.write(piece.encode())
     say(run.summary(wish.output.stat().st_size))
     click.echo(shown(wish.output))

@@ -20,10 +20,6 @@ from lapsr_cli.sizes import Size
 
 __all__ = ["Comparison", "View", "compare", "in_words"]
 
-_AGAINST_HR = (
-    "PSNR in dB and SSIM against the last: luma rounded to 8 bits, the whole picture to its edges."
-)
-
 
 @dataclass(frozen=True, kw_only=True)
 class View:
@@ -93,7 +89,7 @@ def compare(match: Match, labels: Sequence[str], view: View) -> Comparison:
     example = Example(
         title=match.title,
         pictures={label: shot.pixels[rows, columns] for label, shot in by_label.items()},
-        remark=" ".join(filter(None, [cropped, _AGAINST_HR if scores else ""])),
+        remark=cropped,
         figures=_figures(match, by_label, scores),
     )
     return Comparison(example, scores, cropped)
@@ -123,12 +119,13 @@ def _cut(rows: slice, columns: slice, size: Size) -> str:
 def _figures(match: Match, shots: dict[str, Shot], scores: dict[str, Score]) -> Table:
     rows: list[tuple[str, ...]] = []
     for (label, shot), path in zip(shots.items(), match.paths, strict=True):
-        row = (label, path.name, ", ".join(shot.notes) or "as it is")
-        if scores:
-            row += in_words(scores[label]) if label in scores else ("", "")
-        rows.append(row)
-    headings = ("picture", "file", "shown", *(("PSNR", "SSIM") if scores else ()))
-    return Table(headings=headings, rows=rows, words=3)
+        words = path.name, ", ".join(shot.notes) or "as it is"
+        figures = in_words(scores[label]) if label in scores else ("", "")
+        rows.append((label, *figures, *words) if scores else (label, *words))
+    if scores:
+        headings = ("picture", "PSNR", "SSIM", "file", "shown")
+        return Table(headings=headings, rows=rows, columns="lrrll")
+    return Table(headings=("picture", "file", "shown"), rows=rows, columns="lll")
 
 
 def in_words(score: Score) -> tuple[str, str]:

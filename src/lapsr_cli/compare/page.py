@@ -16,15 +16,23 @@ from lapsr_cli.page.table import Table, table
 __all__ = ["gallery"]
 
 
-def gallery(title: str, comparisons: Iterable[Comparison]) -> Iterator[str]:
+_AGAINST_HR = (
+    "PSNR in dB and SSIM against HR: of luma, rounded to 8 bits, over the whole picture, edges"
+    " included."
+)
+
+
+def gallery(
+    title: str, comparisons: Iterable[Comparison], *, against_hr: bool = False
+) -> Iterator[str]:
     """The page, piece by piece; a comparison is taken when it is its turn, so that only the
-    pictures of one are in memory. Where several have scores, their means come last."""
-    yield from document(title, {}, _sections(comparisons))
+    pictures of one are in memory. ``against_hr``: they have scores; the means come last."""
+    yield from document(title, {}, _sections(comparisons, _AGAINST_HR if against_hr else ""))
 
 
-def _sections(comparisons: Iterable[Comparison]) -> Iterator[Section]:
+def _sections(comparisons: Iterable[Comparison], text: str) -> Iterator[Section]:
     scores: list[dict[str, Score]] = []
-    yield Section(title="", parts=_figures(comparisons, scores))
+    yield Section(title="", text=text, parts=_figures(comparisons, scores))
     if len(scores) > 1:
         yield Section(title="Means", parts=[_means(scores)])
 

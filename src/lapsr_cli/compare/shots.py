@@ -18,8 +18,8 @@ from lapsr_cli.sizes import Size, shrunk
 
 __all__ = ["Shot", "alike", "read_shot"]
 
-_ALIGNED = 8
-"""Sizes that differ by less than the largest scale come from cropping to a multiple of it."""
+_LARGEST_SCALE = 8
+"""A picture cropped to a multiple of it has lost less than so many pixels a side."""
 
 
 @dataclass(frozen=True)
@@ -79,36 +79,34 @@ def _over_white(picture: Picture) -> Picture:
 def alike(shots: list[Shot]) -> list[Shot]:
     """All of one size, and in colour if one is.
 
-    The smaller ones are enlarged to the largest by MATLAB's bicubic. Where sizes differ by less
-    than 8 pixels a side (an original, and what was enlarged after it was cropped to a multiple of
-    the scale) all are cropped at the bottom and right instead, so that they do not shift.
+    The smaller ones are enlarged to the largest by MATLAB's bicubic. An original is often larger
+    than its enlargements by a few pixels, since it was cropped to a multiple of the scale before it
+    was shrunk: then all are cropped so, at the bottom and right, and nothing is shifted.
     """
     if any(shot.pixels.ndim == 3 for shot in shots):
         shots = [replace(shot, pixels=_in_colour(shot.pixels)) for shot in shots]
-    largest, least = _bounds(shots)
-    shots = [shot if _is_near(shot.size, largest) else _enlarged(shot, largest) for shot in shots]
-    _, least = _bounds(shots)
-    return [_cropped(shot, least) for shot in shots]
+    largest = Size(max(s.size.height for s in shots), max(s.size.width for s in shots))
+    grown = [_enlarged(shot, _reach(shot.size, largest)) for shot in shots]
+    common = Size(min(s.size.height for s in grown), min(s.size.width for s in grown))
+    return [_cropped(shot, common) for shot in grown]
 
 
 def _in_colour(pixels: Pixels) -> Pixels:
     return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
 
 
-def _bounds(shots: list[Shot]) -> tuple[Size, Size]:
-    """The largest and the least height and width among them."""
-    heights = [shot.size.height for shot in shots]
-    widths = [shot.size.width for shot in shots]
-    return Size(max(heights), max(widths)), Size(min(heights), min(widths))
-
-
-def _is_near(size: Size, largest: Size) -> bool:
-    """Whether it was cropped, and not enlarged less."""
-    sides = ((size.height, largest.height), (size.width, largest.width))
-    return all(most - side < min(_ALIGNED, most / 8) for side, most in sides)
+def _reach(size: Size, largest: Size) -> Size:
+    """What a picture is enlarged to: ``largest``, or a multiple of its size that is nearly that."""
+    scale = max(1, round(largest.height / size.height))
+    multiple = Size(scale * size.height, scale * size.width)
+    sides = ((multiple.height, largest.height), (multiple.width, largest.width))
+    near = all(0 <= most - side < min(_LARGEST_SCALE, most / 8) for side, most in sides)
+    return multiple if near else largest
 
 
 def _enlarged(shot: Shot, size: Size) -> Shot:
+    if shot.size == size:
+        return shot
     # The kernel that shrinks is that which enlarges: it is stretched only for the former.
     pixels = shrunk(Picture(shot.pixels), size).pixels.astype(np.uint8, copy=False)
     note = f"bicubic from {shot.size.width} x {shot.size.height}"

@@ -14,7 +14,7 @@ __all__ = ["Bar", "Bars", "bars"]
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
-    """``value``: its length, from 0. ``text``: what is written behind it. ``strong``: it matters."""
+    """``value``: its length, from 0. ``text``: what stands behind it. ``strong``: it matters."""
 
     label: str
     value: float

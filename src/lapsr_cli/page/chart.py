@@ -42,7 +42,7 @@ class Series:
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """``tick``: a value as it is written at the axis. Values of a ``logarithmic`` axis are above 0."""
+    """``tick``: a value as it is written at the axis. Values of a logarithmic one are above 0."""
 
     label: str
     tick: Callable[[float], str]

@@ -78,4 +78,4 @@ def _printable(value: object) -> object:
 
 def _asset(name: str) -> str:
     """With line feeds alone, as the browser hashes it."""
-    return files("lapsr_cli.page").joinpath("templates", name).read_text(encoding="utf-8")
+    return files("lapsr_cli.page").joinpath("templates").joinpath(name).read_text(encoding="utf-8")

@@ -14,15 +14,17 @@ __all__ = ["Table", "table"]
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """``words``: how many columns, from the first, hold words; the others hold figures. A row that
-    is shorter than ``headings`` ends in a sentence over the columns that are left."""
+    """``columns``: "l" for each that holds words, "r" for each that holds figures, as in LaTeX;
+    without it the first holds words and the others figures. A row that is shorter than
+    ``headings`` ends in a sentence over the columns that are left."""
 
     headings: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
     caption: str = ""
-    words: int = 1
+    columns: str = ""
 
 
 def table(content: Table, *, folded: str = "") -> Markup:
     """HTML; ``folded``: the line that opens the table, which is closed at first."""
-    return fill("table.html", {"table": content, "folded": folded})
+    columns = content.columns or "l" + "r" * (len(content.headings) - 1)
+    return fill("table.html", {"table": content, "columns": columns, "folded": folded})
