@@ -63,8 +63,7 @@ def _match_folders(folders: Sequence[Path]) -> Matches:
     for number, folder in enumerate(folders):
         found = find([str(folder)], READABLE, Path(os.devnull))
         problems += [f"{shown(path)}: {reason}" for path, reason in found.problems.items()]
-        for name, path in _named(found.sources):
-            motif, ending = _split(name)
+        for (motif, ending), path in _named(found.sources).items():
             groups.setdefault(motif, [{} for _ in folders])[number][ending] = path
     matches = [
         Match(f"{motif} {ending}".rstrip(), paths)
@@ -79,16 +78,15 @@ def _match_folders(folders: Sequence[Path]) -> Matches:
     return Matches(matches, [path for path in everything if path not in used], problems)
 
 
-def _named(sources: Sequence[Source]) -> list[tuple[str, Path]]:
-    """Each picture by its path without suffix; where two have the same, with it ("a_jpg"), as
-    `lapsr upscale` tells their results apart."""
-    plain = Counter(source.relative.with_suffix("") for source in sources)
-    named: list[tuple[str, Path]] = []
-    for source in sources:
-        name = source.relative.with_suffix("")
-        if plain[name] > 1:
-            name = name.with_name(f"{name.name}_{source.relative.suffix[1:]}")
-        named.append((name.as_posix(), source.path))
+def _named(sources: Sequence[Source]) -> dict[tuple[str, str], Path]:
+    """Pictures by motif and ending. Where two have the same, their suffixes become part of the
+    motif ("a_jpg"), as `lapsr upscale` tells its results apart."""
+    names = [_split(source.relative.with_suffix("").as_posix()) for source in sources]
+    uses = Counter(names)
+    named: dict[tuple[str, str], Path] = {}
+    for source, (motif, ending) in zip(sources, names, strict=True):
+        own = f"{motif}_{source.relative.suffix[1:]}" if uses[motif, ending] > 1 else motif
+        named[own, ending] = source.path
     return named
 
 
