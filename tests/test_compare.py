@@ -48,8 +48,10 @@ def found(root: Path, *folders: tuple[str, ...]) -> tuple[set[tuple[str, ...]], 
     return rows, {path.relative_to(root).as_posix() for path in result.alone}
 
 
-def save(path: Path, pixels: Array, **how: object) -> Path:
-    Image.fromarray(pixels).save(path, **how)
+def save(
+    path: Path, pixels: NDArray[np.uint8 | np.uint16], *, icc_profile: bytes | None = None
+) -> Path:
+    Image.fromarray(pixels).save(path, icc_profile=icc_profile)
     return path
 
 
@@ -222,7 +224,9 @@ def test_colours_are_shown_as_the_profile_means_them(tmp_path: Path) -> None:
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     red, blue = profile.index(b"rXYZ"), profile.index(b"bXYZ")
     profile[red], profile[blue] = profile[blue], profile[red]
-    odd = save(tmp_path / "a.png", np.full((9, 9, 3), (255, 0, 0), np.uint8), icc_profile=profile)
+    odd = save(
+        tmp_path / "a.png", np.full((9, 9, 3), (255, 0, 0), np.uint8), icc_profile=bytes(profile)
+    )
     usual = save(tmp_path / "b.png", np.full((9, 9, 3), (255, 0, 0), np.uint8))
     (first, second), notes, _ = look(odd, usual)
     assert first[0, 0].argmax() == 2
