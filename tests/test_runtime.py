@@ -127,7 +127,7 @@ def test_one_pass_gives_every_scale_and_windows_of_several_pictures_share_it(
     done = list(upscaler.stream(tasks))
     results = {result.key: result.pyramid for result in done}
     windows = sum(result.windows for result in done)
-    assert windows == sum(len(upscaler.passes._cut(task)) for task in tasks)
+    assert windows == sum(len(upscaler.passes.cut(task)) for task in tasks)
     assert sorted(results) == [0, 1, 2]
     assert all(sorted(pyramid) == [2, 4, 8] for pyramid in results.values())
     assert sum(batches) == windows, "a window went through the network more than once"

@@ -38,3 +38,8 @@ def test_the_wheel_works_outside_the_checkout(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "lettering_x2.png").is_file()
+    arguments = ["compare", str(picture), str(picture), "-o", str(tmp_path / "page.html")]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr  # the page's templates are in the wheel

@@ -13,7 +13,7 @@ from torch import Tensor
 from lapsr_cli.bench.quality import Original
 from lapsr_cli.evaluation import Evaluator
 from lapsr_cli.metrics import protocol
-from lapsr_cli.page import Example
+from lapsr_cli.page.example import Example
 
 __all__ = ["examples"]
 

@@ -26,7 +26,7 @@ from lapsr_cli.errors import UsageError
 from lapsr_cli.evaluation import Evaluator
 from lapsr_cli.image_io import Picture
 from lapsr_cli.model import LaplacianPyramid
-from lapsr_cli.page import Example
+from lapsr_cli.page.example import Example
 from lapsr_cli.runtime import Runtime
 from lapsr_cli.sizes import Size
 from lapsr_cli.upscaler import Upscaler

@@ -7,6 +7,8 @@ import sys
 import click
 
 from lapsr_cli import __version__
+from lapsr_cli.cli.bench import bench
+from lapsr_cli.cli.compare import compare
 from lapsr_cli.cli.train import train
 from lapsr_cli.cli.upscale import upscale
 from lapsr_cli.cli.weights import weights
@@ -27,6 +29,8 @@ def lapsr() -> None:
 
 lapsr.add_command(upscale)
 lapsr.add_command(train)
+lapsr.add_command(bench)
+lapsr.add_command(compare)
 lapsr.add_command(weights)
 
 

@@ -1,0 +1,54 @@
+"""The page of ``lapsr compare``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from statistics import fmean
+
+from markupsafe import Markup
+
+from lapsr_cli.compare.comparison import Comparison, in_words
+from lapsr_cli.metrics.protocol import Score
+from lapsr_cli.page.document import Section, document
+from lapsr_cli.page.example import figure
+from lapsr_cli.page.table import Table, table
+
+__all__ = ["gallery"]
+
+
+_AGAINST_HR = (
+    "PSNR in dB and SSIM against HR: of luma, rounded to 8 bits, over the whole picture, edges"
+    " included."
+)
+
+
+def gallery(
+    title: str, comparisons: Iterable[Comparison], *, against_hr: bool = False
+) -> Iterator[str]:
+    """The page, piece by piece; a comparison is taken when it is its turn, so that only the
+    pictures of one are in memory. ``against_hr``: they have scores; the means come last."""
+    yield from document(title, {}, _sections(comparisons, _AGAINST_HR if against_hr else ""))
+
+
+def _sections(comparisons: Iterable[Comparison], text: str) -> Iterator[Section]:
+    scores: list[dict[str, Score]] = []
+    yield Section(title="", text=text, parts=_figures(comparisons, scores))
+    if len(scores) > 1:
+        yield Section(title="Means", parts=[_means(scores)])
+
+
+def _figures(comparisons: Iterable[Comparison], scores: list[dict[str, Score]]) -> Iterator[Markup]:
+    """The figures; ``scores`` grows by theirs."""
+    for comparison in comparisons:
+        if comparison.scores:
+            scores.append(comparison.scores)
+        yield figure(comparison.example)
+
+
+def _means(scores: list[dict[str, Score]]) -> Markup:
+    rows = []
+    for label in scores[0]:
+        mean = Score(*(fmean(values) for values in zip(*(s[label] for s in scores), strict=True)))
+        rows.append((label, *in_words(mean)))
+    caption = f"Over {len(scores)} pictures"
+    return table(Table(caption=caption, headings=("", "PSNR", "SSIM"), rows=rows))
