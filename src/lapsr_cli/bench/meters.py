@@ -12,7 +12,7 @@ import torch
 
 from lapsr_cli.device import release_freed_memory
 
-__all__ = ["EnergyMeter", "MemoryMeter"]
+__all__ = ["EnergyMeter", "MemoryMeter", "package_counters"]
 
 _INTERVAL = 0.005
 _RAPL = Path("/sys/class/powercap")
@@ -60,8 +60,9 @@ class EnergyMeter:
     """Joules inside ``measured``: of the processor packages (Linux powercap, RAPL) or of an NVIDIA
     GPU (NVML, if the package nvidia-ml-py is there). None where the system does not tell."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, counters: Path = _RAPL) -> None:
         self._device = device
+        self._counters = counters
         self.joules: float | None = None
 
     @contextmanager
@@ -79,10 +80,13 @@ class EnergyMeter:
 
     def _read(self) -> list[tuple[float, float]]:
         """Joules of every counter, and at which it begins again from zero."""
-        return _gpu_counter(self._device) if self._device.type == "cuda" else _package_counters()
+        if self._device.type == "cuda":
+            return _gpu_counter(self._device)
+        return package_counters(self._counters)
 
 
-def _package_counters(folder: Path = _RAPL) -> list[tuple[float, float]]:
+def package_counters(folder: Path) -> list[tuple[float, float]]:
+    """Joules of every processor package, and at which its counter begins again from zero."""
     counters = []
     for zone in sorted(folder.glob("intel-rapl:[0-9]")):
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -17,7 +17,7 @@ from lapsr_cli.bench.datasets import recognise
 from lapsr_cli.bench.machine import this_machine
 from lapsr_cli.bench.peers import Work, check_names
 from lapsr_cli.bench.published import published
-from lapsr_cli.bench.quality import Original
+from lapsr_cli.bench.quality import Original, Pair
 from lapsr_cli.bench.results import Results
 from lapsr_cli.bench.speed import SpeedOptions
 from lapsr_cli.bench.study import Study, StudyOptions
@@ -70,6 +70,11 @@ class BenchOptions:
     offline: bool = False
 
     def __post_init__(self) -> None:
+        for flag, values in (("size", self.sizes), ("device", self.devices)):
+            if not values:
+                raise UsageError(f"--{flag}: name at least one")
+        if not self.precisions:
+            raise UsageError("--precision: name at least one")
         if self.threads < 0:
             raise UsageError(f"--threads {self.threads}: must be at least 1")
         if self.sample < 1:
@@ -136,17 +141,47 @@ def run(options: BenchOptions, command: str, say: Callable[[str], None]) -> Meas
             date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         )
     )
-    originals = _read_datasets(options, measured)
-    if options.pairs:
-        _measure_pairs(options, networks, measured, say)
+    material = _read(options, networks, measured)
     if options.speed or options.only_speed:
-        _measure_speed(options, networks, measured, say)
+        _measure_speed(options, networks, material, measured, say)
     if options.end_to_end:
-        _measure_stages(options, options.end_to_end, networks, measured, say)
+        _measure_stages(options, options.end_to_end, networks, material, measured, say)
     _measure_peers(options, networks, measured, say)
-    _measure_quality(options, networks, originals, measured, say)
-    _measure_studies(options, networks, originals, measured, say)
+    _measure_quality(options, networks, material, measured, say)
+    _measure_studies(options, networks, material, measured, say)
     return measured
+
+
+@dataclass(frozen=True)
+class _Material:
+    """The user's pictures, read before anything is measured. ``datasets``: by what each is called:
+    its set's name, or its folder's. ``pairs``: by the scale that lies between. ``files``: of the
+    folder that is timed from file to file."""
+
+    pictures: Mapping[str, Picture]
+    files: Sequence[Path]
+    datasets: Mapping[str, Sequence[Original]]
+    pairs: Sequence[Pair]
+
+
+def _read(options: BenchOptions, networks: Sequence[_Network], measured: Measured) -> _Material:
+    pictures: dict[str, Picture] = {}
+    if options.pictures:
+        pictures, problems = quality.read_pictures(options.pictures, "--pictures")
+        measured.problems += problems
+    files = stages.sample(options.end_to_end, options.sample) if options.end_to_end else []
+    datasets: dict[str, list[Original]] = {}
+    for folder in options.datasets:
+        originals, problems = quality.read_originals(folder, "--dataset")
+        measured.problems += problems
+        name = recognise([original.size for original in originals]) or folder.resolve().name
+        datasets[name if name not in datasets else str(folder)] = originals
+    pairs: list[Pair] = []
+    if options.pairs:
+        made = set.intersection(*(set(network.model.config.scales) for network in networks))
+        pairs = quality.pairs_in(*options.pairs, sorted(made))
+    few = dict(list(pictures.items())[: options.sample])
+    return _Material(few, files, datasets, pairs)
 
 
 def _networks(options: BenchOptions) -> Iterator[_Network]:
@@ -172,18 +207,14 @@ def _scales(options: BenchOptions, network: _Network, default: tuple[int, ...]) 
 def _measure_speed(
     options: BenchOptions,
     networks: Sequence[_Network],
+    material: _Material,
     measured: Measured,
     say: Callable[[str], None],
 ) -> None:
-    pictures: dict[str, Picture] = {}
-    if options.pictures:
-        found, problems = quality.read_pictures(options.pictures, "--pictures")
-        measured.problems += problems
-        pictures = dict(list(found.items())[: options.sample])
     for network in networks:
         say(f"speed: {network.label}")
         scales = _scales(options, network, (2, 4, 8))
-        speeds = replace(options.speeds, scales=scales, pictures=pictures)
+        speeds = replace(options.speeds, scales=scales, pictures=material.pictures)
         rows = tuple(speed.measure([_upscaler(network)], speeds))
         measured.results = replace(measured.results, speeds=measured.results.speeds + rows)
 
@@ -192,13 +223,14 @@ def _measure_stages(
     options: BenchOptions,
     folder: Path,
     networks: Sequence[_Network],
+    material: _Material,
     measured: Measured,
     say: Callable[[str], None],
 ) -> None:
     for network in networks:
         for scale in _scales(options, network, (_FOLDER_SCALE,)):
             say(f"from file to file, {scale}x: {network.label}")
-            row = stages.measure(folder, _upscaler(network), scale, most=options.sample)
+            row = stages.measure(folder, material.files, _upscaler(network), scale)
             measured.results = replace(measured.results, stages=(*measured.results.stages, row))
 
 
@@ -228,36 +260,26 @@ def _measure_peers(
                 measured.results = replace(measured.results, peers=(*measured.results.peers, *rows))
 
 
-def _read_datasets(options: BenchOptions, measured: Measured) -> dict[str, list[Original]]:
-    """The pictures of every dataset, by what it is called: its set's name, or its folder's."""
-    datasets: dict[str, list[Original]] = {}
-    for folder in options.datasets:
-        originals, problems = quality.read_originals(folder, "--dataset")
-        measured.problems += problems
-        name = recognise([original.size for original in originals]) or folder.resolve().name
-        datasets[name if name not in datasets else str(folder)] = originals
-    return datasets
-
-
 def _measure_quality(
     options: BenchOptions,
     networks: Sequence[_Network],
-    datasets: Mapping[str, Sequence[Original]],
+    material: _Material,
     measured: Measured,
     say: Callable[[str], None],
 ) -> None:
-    if not datasets:
+    if not (material.datasets or material.pairs):
         return
     evaluators = _evaluators(networks)
-    makes = [set(_scales(options, network, (2, 4, 8))) for network in networks]
-    for name, originals in datasets.items():
-        for scale in sorted(set.union(*makes)):
+    if material.pairs and options.pairs:
+        say(f"quality on {len(material.pairs)} pairs")
+        name = options.pairs[1].resolve().name
+        rows = tuple(quality.measure_pairs(name, material.pairs, evaluators))
+        measured.results = replace(measured.results, qualities=rows)
+    made = {network.label: _scales(options, network, (2, 4, 8)) for network in networks}
+    for name, originals in material.datasets.items():
+        for scale in sorted({scale for scales in made.values() for scale in scales}):
             say(f"quality on {name}, {len(originals)} pictures, {scale}x")
-            fit = {
-                network.label: evaluators[network.label]
-                for network, scales in zip(networks, makes, strict=True)
-                if scale in scales
-            }
+            fit = {label: each for label, each in evaluators.items() if scale in made[label]}
             rows = tuple(quality.measure(name, originals, fit, scale))
             measured.results = replace(
                 measured.results,
@@ -265,23 +287,15 @@ def _measure_quality(
                 published=measured.results.published + published(name, scale),
             )
         if options.crops:
-            scale = max(set.intersection(*makes) & {2, 4} or set.intersection(*makes))
-            measured.crops += examples(originals, evaluators, scale)
+            measured.crops += examples(originals, evaluators, _scale_to_show(made.values()))
 
 
-def _measure_pairs(
-    options: BenchOptions,
-    networks: Sequence[_Network],
-    measured: Measured,
-    say: Callable[[str], None],
-) -> None:
-    assert options.pairs is not None
-    lr, hr = options.pairs
-    makes = set.intersection(*(set(network.model.config.scales) for network in networks))
-    pairs = quality.pairs_in(lr, hr, sorted(makes))
-    say(f"quality on {len(pairs)} pairs")
-    rows = tuple(quality.measure_pairs(hr.resolve().name, pairs, _evaluators(networks)))
-    measured.results = replace(measured.results, qualities=measured.results.qualities + rows)
+def _scale_to_show(made: Iterable[Sequence[int]]) -> int:
+    """4x if every network makes it, else the largest that every one makes."""
+    common = set.intersection(*map(set, made))
+    if not common:
+        raise UsageError("--html: the models have no scale in common to show pictures at")
+    return 4 if 4 in common else max(common)
 
 
 def _evaluators(networks: Sequence[_Network]) -> dict[str, Evaluator]:
@@ -293,11 +307,11 @@ def _evaluators(networks: Sequence[_Network]) -> dict[str, Evaluator]:
 def _measure_studies(
     options: BenchOptions,
     networks: Sequence[_Network],
-    datasets: Mapping[str, Sequence[Original]],
+    material: _Material,
     measured: Measured,
     say: Callable[[str], None],
 ) -> None:
-    originals = next(iter(datasets.values()), [])
+    originals = next(iter(material.datasets.values()), [])
     models = {network.name: network.model for network in networks}
     for name in options.studies:
         for device in dict.fromkeys(network.device for network in networks):

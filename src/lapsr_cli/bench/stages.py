@@ -26,7 +26,7 @@ from lapsr_cli.sizes import Target
 from lapsr_cli.transfer import Transfer
 from lapsr_cli.upscaler import Upscaler
 
-__all__ = ["measure"]
+__all__ = ["measure", "sample"]
 
 _FASTER_WRITING = {
     ".png": "-f jpg writes faster, and so does a lower --compress",
@@ -34,13 +34,12 @@ _FASTER_WRITING = {
 }
 
 
-def measure(folder: Path, upscaler: Upscaler, scale: int, *, most: int = 20) -> Stages:
-    """Time ``most`` pictures of a folder, evenly spread over it, or all if there are fewer.
+def measure(folder: Path, paths: Sequence[Path], upscaler: Upscaler, scale: int) -> Stages:
+    """Time the pictures ``paths`` of a folder, which ``sample`` gives.
 
     Each stage is timed alone, with the threads that a run has for it; results go to a temporary
-    folder. Raises NothingMatched if no picture can be read.
+    folder. Raises UnreadablePicture for one that is damaged behind its header.
     """
-    paths = _spread(_readable(folder), most)
     clock = _Clock()
     with clock.running("decode"), ThreadPoolExecutor(pipeline.DECODERS) as pool:
         photos = list(pool.map(image_io.read, paths))
@@ -84,8 +83,11 @@ class _Clock:
         self.seconds[stage] += time.perf_counter() - start
 
 
-def _readable(folder: Path) -> list[Path]:
-    """The pictures of a folder that can be read whole."""
+def sample(folder: Path, most: int) -> list[Path]:
+    """At most ``most`` pictures of a folder whose header can be read, evenly spread over it.
+
+    Raises NothingMatched if there is none.
+    """
     nowhere = folder / "lapsr-bench-writes-nothing-here"
     paths = [source.path for source in find([str(folder)], READABLE, nowhere).sources]
     readable = []
@@ -94,13 +96,9 @@ def _readable(folder: Path) -> list[Path]:
             image_io.probe(path)
             readable.append(path)
     if not readable:
-        raise NothingMatched(f"{folder}: no picture in it can be read")
-    return readable
-
-
-def _spread(paths: Sequence[Path], most: int) -> list[Path]:
-    step = max(1.0, len(paths) / most)
-    return [paths[int(number * step)] for number in range(min(len(paths), most))]
+        raise NothingMatched(f"--end-to-end {folder}: no picture in it can be read")
+    step = max(1.0, len(readable) / most)
+    return [readable[int(number * step)] for number in range(min(len(readable), most))]
 
 
 def _enlarge(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 
@@ -42,13 +42,11 @@ class StudyOptions:
     runs: int = 3
     warm_up: int = 1
 
-    def __post_init__(self) -> None:
-        if self.study not in get_args(Study):
-            raise UsageError(f"--study {self.study}: must be one of {', '.join(get_args(Study))}")
-
 
 def networks(study: Study) -> list[tuple[PyramidConfig, int]]:
-    """The networks of a study, and the scale at which each is timed."""
+    """The networks of a study, and the scale at which each is timed. Raises UsageError."""
+    if study not in _GRID:
+        raise UsageError(f"--study {study}: must be one of {', '.join(_GRID)}")
     skips: tuple[Skip, ...] = ("ns", "ds", "ss") if study == "skips" else ("ss",)
     scales = (2, 4, 8) if study == "scales" else (4,)
     return [
