@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from pathlib import Path
-from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -24,46 +23,35 @@ _LIST = -23300
 
 def load(work: Work) -> Peer:
     """Winograd and packed layouts on, as they are by default; half precision off, for weights,
-    features and arithmetic. Its pools of memory keep what a layer frees, as in its own benchmark.
+    features and arithmetic. Its pools of memory were tried and gave nothing.
 
     The graph is the one that ncnn's converter, pnnx, makes of the reference network, written here
     so that nobody needs pnnx. Raises PeerMissing, PeerFailed.
     """
     work.on_the_cpu("ncnn")
     ncnn = package("ncnn")
-    network = _Network(ncnn, work.threads)
-    network.read(_Layers.of(work.model, work.scale))
-    return Peer("ncnn", ncnn.__version__, network.enlarge)
+    net = ncnn.Net()
+    option = net.opt
+    option.num_threads = work.threads
+    option.use_vulkan_compute = False
+    option.use_fp16_packed = option.use_fp16_storage = option.use_fp16_arithmetic = False
+    option.use_bf16_packed = option.use_bf16_storage = False
+    layers = _Layers.of(work.model, work.scale)
+    _succeed(net.load_param_mem(layers.text()), "load_param_mem")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "weights.bin"
+        path.write_bytes(layers.weights())
+        _succeed(net.load_model(str(path)), "load_model")
 
-
-class _Network:
-    """ncnn's net together with its pools of memory, which it does not keep alive itself."""
-
-    def __init__(self, ncnn: ModuleType, threads: int) -> None:
-        self._mat = ncnn.Mat
-        self._net = ncnn.Net()  # before the pools, and so gone before them
-        self._pools = ncnn.UnlockedPoolAllocator(), ncnn.PoolAllocator()
-        option = self._net.opt
-        option.num_threads = threads
-        option.use_vulkan_compute = False
-        option.use_fp16_packed = option.use_fp16_storage = option.use_fp16_arithmetic = False
-        option.use_bf16_packed = option.use_bf16_storage = False
-        option.blob_allocator, option.workspace_allocator = self._pools
-
-    def read(self, layers: _Layers) -> None:
-        _succeed(self._net.load_param_mem(layers.text()), "load_param_mem")
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "weights.bin"
-            path.write_bytes(layers.weights())
-            _succeed(self._net.load_model(str(path)), "load_model")
-
-    def enlarge(self, luma: Luma) -> Luma:
-        run = self._net.create_extractor()
-        _succeed(run.input("luma", self._mat(luma[None])), "input")  # (1, H, W)
+    def enlarge(luma: Luma) -> Luma:
+        run = net.create_extractor()
+        _succeed(run.input("luma", ncnn.Mat(luma[None])), "input")  # (1, H, W)
         code, picture = run.extract("picture")  # (1, scale H, scale W)
         _succeed(code, "extract")
         enlarged: Luma = np.array(picture, copy=True)[0]
         return enlarged
+
+    return Peer("ncnn", ncnn.__version__, enlarge)
 
 
 class _Layer(NamedTuple):

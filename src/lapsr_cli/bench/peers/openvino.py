@@ -21,7 +21,7 @@ def load(work: Work) -> Peer:
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": work.threads,
         "INFERENCE_PRECISION_HINT": "f32",
-        # On two cores threads bound to them wait for whatever else runs there.
+        # A thread bound to a core waits for whatever else runs there: up to twice the time.
         "ENABLE_CPU_PINNING": False,
     }
     compiled = core.compile_model(core.read_model(work.graph), "CPU", settings)
