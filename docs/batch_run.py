@@ -11,13 +11,12 @@ on a tenth of them, each alone, with the same number of threads as the run had.
 from __future__ import annotations
 
 import argparse
-import os
+import json
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -55,42 +54,13 @@ def watched(command: list[str]) -> tuple[float, list[float]]:
 
 
 def stages(folder: Path, scale: int, model: str | None) -> dict[str, float]:
-    """Seconds of each stage alone for the pictures of a folder."""
-    from lapsr_cli import image_io
-    from lapsr_cli.device import keep_freed_memory
-    from lapsr_cli.image_io import Photo
-    from lapsr_cli.passes import Task
-    from lapsr_cli.upscaler import Upscaler
-
-    keep_freed_memory()
-    upscaler = Upscaler.from_weights(model, device="cpu")
-    paths = sorted(folder.iterdir())
-    times: dict[str, float] = {}
-
-    def timed(name: str, start: float) -> None:
-        times[name] = times.get(name, 0.0) + time.monotonic() - start
-
-    start = time.monotonic()
-    with ThreadPoolExecutor(2) as pool:
-        photos = list(pool.map(image_io.read, paths))
-    timed("read", start)
-    start = time.monotonic()
-    tasks = [
-        Task(i, photo.frames[0], (scale,), upscaler.model_for(lossy=photo.lossy))
-        for i, photo in enumerate(photos)
-    ]
-    results = [(result.key, result.pyramid[scale]) for result in upscaler.stream(tasks)]
-    timed("network", start)
-    with tempfile.TemporaryDirectory() as out, ThreadPoolExecutor(os.cpu_count()) as pool:
-
-        def write(index: int) -> None:
-            key, picture = results[index]
-            image_io.write(Photo((picture,), "JPEG", lossy=True), Path(out) / f"{key}.jpg")
-
-        start = time.monotonic()
-        list(pool.map(write, range(len(results))))
-        timed("write", start)
-    return times
+    """Seconds of each stage alone for the pictures of a folder, as `lapsr bench` measures them."""
+    command = [sys.executable, "-m", "lapsr_cli", "bench", "--json", "--device", "cpu"]
+    command += ["--end-to-end", str(folder), "--sample", "1000000", "-s", str(scale)]
+    command += ["-m", model] if model else []
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    (row,) = json.loads(done.stdout)["stages"]
+    return {stage: seconds for stage, seconds in row["seconds"].items() if seconds}
 
 
 def main() -> None:

@@ -79,7 +79,10 @@ def _speeds(speeds: Sequence[Speed]) -> _Block:
     return _Block("Speed", headings, [_speed(each) for each in speeds], words=3, note=_ROOF)
 
 
-_ROOF = "of the roof: of a matrix product's rate; halo: pixels computed over pixels needed"
+_ROOF = (
+    "a picture: the median, ± half of what lies between the fastest run and the slowest;"
+    " of the roof: of a matrix product's rate; halo: pixels computed over pixels needed"
+)
 
 
 def _speed(each: Speed) -> list[str]:
