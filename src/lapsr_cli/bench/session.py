@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from functools import cached_property
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -18,7 +20,15 @@ from lapsr_cli.bench.machine import this_machine
 from lapsr_cli.bench.peers import Work, check_names
 from lapsr_cli.bench.published import published
 from lapsr_cli.bench.quality import Original, Pair
-from lapsr_cli.bench.results import Results
+from lapsr_cli.bench.results import (
+    PeerSpeed,
+    Published,
+    Quality,
+    Results,
+    Speed,
+    Stages,
+    StudyRow,
+)
 from lapsr_cli.bench.speed import SpeedOptions
 from lapsr_cli.bench.study import Study, StudyOptions
 from lapsr_cli.device import Device, Precision, choose
@@ -34,7 +44,8 @@ from lapsr_cli.weights.manifest import manifest
 
 __all__ = ["BenchOptions", "Measured", "run"]
 
-_STUDY_SCALE = 4
+_ALL = (2, 4, 8)
+_PEER_SCALE = 4
 _FOLDER_SCALE = 2
 
 
@@ -102,13 +113,39 @@ class BenchOptions:
         )
 
 
-@dataclass
+@dataclass(frozen=True)
 class Measured:
     """The results, crops to look at, and a line for every picture that could not be read."""
 
     results: Results
-    crops: list[Example] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
+    crops: Sequence[Example]
+    problems: Sequence[str]
+
+
+def run(options: BenchOptions, command: str, say: Callable[[str], None]) -> Measured:
+    """Measure all that is asked for; ``say`` is told what is being measured, a line each.
+
+    Raises UsageError, NothingMatched and ResourceError as the parts do; before anything is
+    measured where that can be known.
+    """
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    networks = list(_networks(options))
+    material = _read(options, networks)
+    session = _Session(options, networks, material, say)
+    results = Results(
+        machine=this_machine(),
+        command=command,
+        version=__version__,
+        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        speeds=tuple(session.speeds()),
+        stages=tuple(session.stages()),
+        peers=tuple(session.peers()),
+        qualities=tuple(session.qualities()),
+        published=tuple(session.published()),
+        studies=tuple(session.studies()),
+    )
+    return Measured(results, list(session.crops()), material.problems)
 
 
 @dataclass(frozen=True)
@@ -120,132 +157,96 @@ class _Network:
     device: Device
     label: str
 
-
-def run(options: BenchOptions, command: str, say: Callable[[str], None]) -> Measured:
-    """Measure all that is asked for; ``say`` is told what is being measured, a line each.
-
-    Raises UsageError, NothingMatched and ResourceError as the parts do, before anything is
-    measured where that can be known.
-    """
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    networks = list(_networks(options))
-    for network in networks:
-        for scale in options.scales:
-            network.model.config.level_of(scale)
-    measured = Measured(
-        Results(
-            machine=this_machine(),
-            command=command,
-            version=__version__,
-            date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        )
-    )
-    material = _read(options, networks, measured)
-    if options.speed or options.only_speed:
-        _measure_speed(options, networks, material, measured, say)
-    if options.end_to_end:
-        _measure_stages(options, options.end_to_end, networks, material, measured, say)
-    _measure_peers(options, networks, measured, say)
-    _measure_quality(options, networks, material, measured, say)
-    _measure_studies(options, networks, material, measured, say)
-    return measured
-
-
-@dataclass(frozen=True)
-class _Material:
-    """The user's pictures, read before anything is measured. ``datasets``: by what each is called:
-    its set's name, or its folder's. ``pairs``: by the scale that lies between. ``files``: of the
-    folder that is timed from file to file."""
-
-    pictures: Mapping[str, Picture]
-    files: Sequence[Path]
-    datasets: Mapping[str, Sequence[Original]]
-    pairs: Sequence[Pair]
-
-
-def _read(options: BenchOptions, networks: Sequence[_Network], measured: Measured) -> _Material:
-    pictures: dict[str, Picture] = {}
-    if options.pictures:
-        pictures, problems = quality.read_pictures(options.pictures, "--pictures")
-        measured.problems += problems
-    files = stages.sample(options.end_to_end, options.sample) if options.end_to_end else []
-    datasets: dict[str, list[Original]] = {}
-    for folder in options.datasets:
-        originals, problems = quality.read_originals(folder, "--dataset")
-        measured.problems += problems
-        name = recognise([original.size for original in originals]) or folder.resolve().name
-        datasets[name if name not in datasets else str(folder)] = originals
-    pairs: list[Pair] = []
-    if options.pairs:
-        made = set.intersection(*(set(network.model.config.scales) for network in networks))
-        pairs = quality.pairs_in(*options.pairs, sorted(made))
-    few = dict(list(pictures.items())[: options.sample])
-    return _Material(few, files, datasets, pairs)
+    def upscaler(self) -> Upscaler:
+        """Of this network alone."""
+        return Upscaler({self.name: self.model}, self.device)
 
 
 def _networks(options: BenchOptions) -> Iterator[_Network]:
+    """Every model on every device in every precision. Raises UsageError for a scale asked for that
+    a model does not make."""
     names = options.models or (manifest().default,)
     models = {name: weights.load(name, offline=options.offline) for name in names}
     devices = [choose(d, p) for d in options.devices for p in options.precisions]
     for device in devices:
         for name, model in models.items():
+            for scale in options.scales:
+                model.config.level_of(scale)
             where = f" on {device.torch_device} in {device.precision}" if len(devices) > 1 else ""
             yield _Network(name, model, device, name + where)
 
 
-def _upscaler(network: _Network) -> Upscaler:
-    return Upscaler({network.name: network.model}, network.device)
+@dataclass(frozen=True)
+class _Material:
+    """The user's pictures, read before anything is measured. ``files``: of the folder that is timed
+    from file to file. ``datasets``: by what each is called: its set's name, or its folder's.
+    ``problems``: a line for each file that could not be read."""
+
+    pictures: Mapping[str, Picture]
+    files: Sequence[Path]
+    datasets: Mapping[str, Sequence[Original]]
+    pairs: Sequence[Pair]
+    problems: Sequence[str]
 
 
-def _scales(options: BenchOptions, network: _Network, default: tuple[int, ...]) -> tuple[int, ...]:
-    """Those asked for, else those of ``default`` that the network makes, else all it makes."""
-    makes = network.model.config.scales
-    return options.scales or tuple(s for s in default if s in makes) or makes
+def _read(options: BenchOptions, networks: Sequence[_Network]) -> _Material:
+    problems: list[str] = []
+    pictures: dict[str, Picture] = {}
+    if options.pictures:
+        found, unread = quality.read_pictures(options.pictures, "--pictures")
+        pictures = dict(list(found.items())[: options.sample])
+        problems += unread
+    files = stages.sample(options.end_to_end, options.sample) if options.end_to_end else []
+    datasets: dict[str, list[Original]] = {}
+    for folder in options.datasets:
+        originals, unread = quality.read_originals(folder, "--dataset")
+        name = recognise([original.size for original in originals]) or folder.resolve().name
+        datasets[name if name not in datasets else str(folder)] = originals
+        problems += unread
+    pairs: list[Pair] = []
+    if options.pairs:
+        made = set.intersection(*(set(network.model.config.scales) for network in networks))
+        pairs = quality.pairs_in(*options.pairs, sorted(made))
+    return _Material(pictures, files, datasets, pairs, problems)
 
 
-def _measure_speed(
-    options: BenchOptions,
-    networks: Sequence[_Network],
-    material: _Material,
-    measured: Measured,
-    say: Callable[[str], None],
-) -> None:
-    for network in networks:
-        say(f"speed: {network.label}")
-        scales = _scales(options, network, (2, 4, 8))
-        speeds = replace(options.speeds, scales=scales, pictures=material.pictures)
-        rows = tuple(speed.measure([_upscaler(network)], speeds))
-        measured.results = replace(measured.results, speeds=measured.results.speeds + rows)
+@dataclass(frozen=True)
+class _Session:
+    """What one call measures, kind by kind; each is empty where it was not asked for."""
 
+    options: BenchOptions
+    networks: Sequence[_Network]
+    material: _Material
+    say: Callable[[str], None]
 
-def _measure_stages(
-    options: BenchOptions,
-    folder: Path,
-    networks: Sequence[_Network],
-    material: _Material,
-    measured: Measured,
-    say: Callable[[str], None],
-) -> None:
-    for network in networks:
-        for scale in _scales(options, network, (_FOLDER_SCALE,)):
-            say(f"from file to file, {scale}x: {network.label}")
-            row = stages.measure(folder, material.files, _upscaler(network), scale)
-            measured.results = replace(measured.results, stages=(*measured.results.stages, row))
+    def speeds(self) -> Iterator[Speed]:
+        """Pictures in memory."""
+        if not (self.options.speed or self.options.only_speed):
+            return
+        for network in self.networks:
+            self.say(f"speed: {network.label}")
+            scales = self._scales(network, _ALL)
+            options = replace(self.options.speeds, scales=scales, pictures=self.material.pictures)
+            yield from speed.measure([network.upscaler()], options)
 
+    def stages(self) -> Iterator[Stages]:
+        """A folder from file to file."""
+        if self.options.end_to_end is None:
+            return
+        for network in self.networks:
+            for scale in self._scales(network, (_FOLDER_SCALE,)):
+                self.say(f"from file to file, {scale}x: {network.label}")
+                files = self.material.files
+                yield stages.measure(self.options.end_to_end, files, network.upscaler(), scale)
 
-def _measure_peers(
-    options: BenchOptions,
-    networks: Sequence[_Network],
-    measured: Measured,
-    say: Callable[[str], None],
-) -> None:
-    if not options.against:
-        return
-    for network in networks:
-        for size in options.sizes:
-            for scale in _scales(options, network, (_STUDY_SCALE,)):
-                say(f"against {', '.join(options.against)}, {scale}x: {network.label}")
+    def peers(self) -> Iterator[PeerSpeed]:
+        """Other runtimes, every size at every scale."""
+        if not self.options.against:
+            return
+        for network, size in product(self.networks, self.options.sizes):
+            for scale in self._scales(network, (_PEER_SCALE,)):
+                names = ", ".join(self.options.against)
+                self.say(f"against {names}, {scale}x: {network.label}")
                 work = Work(
                     model=network.model,
                     scale=scale,
@@ -254,70 +255,68 @@ def _measure_peers(
                     threads=torch.get_num_threads(),
                     device=network.device.torch_device,
                 )
-                rows = compare(
-                    network.name, work, options.against, runs=options.runs, warm_up=options.warm_up
+                yield from compare(
+                    network.name,
+                    work,
+                    self.options.against,
+                    runs=self.options.runs,
+                    warm_up=self.options.warm_up,
                 )
-                measured.results = replace(measured.results, peers=(*measured.results.peers, *rows))
 
+    def qualities(self) -> Iterator[Quality]:
+        """The pairs, then every dataset."""
+        if self.material.pairs and self.options.pairs:
+            self.say(f"quality on {len(self.material.pairs)} pairs")
+            name = self.options.pairs[1].resolve().name
+            yield from quality.measure_pairs(name, self.material.pairs, self._evaluators)
+        for (name, originals), scale in product(self.material.datasets.items(), self._all_scales):
+            self.say(f"quality on {name}, {len(originals)} pictures, {scale}x")
+            fit = {
+                network.label: self._evaluators[network.label]
+                for network in self.networks
+                if scale in self._scales(network, _ALL)
+            }
+            yield from quality.measure(name, originals, fit, scale)
 
-def _measure_quality(
-    options: BenchOptions,
-    networks: Sequence[_Network],
-    material: _Material,
-    measured: Measured,
-    say: Callable[[str], None],
-) -> None:
-    if not (material.datasets or material.pairs):
-        return
-    evaluators = _evaluators(networks)
-    if material.pairs and options.pairs:
-        say(f"quality on {len(material.pairs)} pairs")
-        name = options.pairs[1].resolve().name
-        rows = tuple(quality.measure_pairs(name, material.pairs, evaluators))
-        measured.results = replace(measured.results, qualities=rows)
-    made = {network.label: _scales(options, network, (2, 4, 8)) for network in networks}
-    for name, originals in material.datasets.items():
-        for scale in sorted({scale for scales in made.values() for scale in scales}):
-            say(f"quality on {name}, {len(originals)} pictures, {scale}x")
-            fit = {label: each for label, each in evaluators.items() if scale in made[label]}
-            rows = tuple(quality.measure(name, originals, fit, scale))
-            measured.results = replace(
-                measured.results,
-                qualities=measured.results.qualities + rows,
-                published=measured.results.published + published(name, scale),
+    def published(self) -> Iterator[Published]:
+        """Of the datasets that are known sets."""
+        for name, scale in product(self.material.datasets, self._all_scales):
+            yield from published(name, scale)
+
+    def studies(self) -> Iterator[StudyRow]:
+        """The papers' ablations, with quality on the first dataset."""
+        originals = next(iter(self.material.datasets.values()), [])
+        models = {network.name: network.model for network in self.networks}
+        devices = dict.fromkeys(network.device for network in self.networks)
+        for name, device in product(self.options.studies, devices):
+            self.say(f"study {name} on {device.torch_device}")
+            options = StudyOptions(
+                study=name,
+                size=self.options.sizes[0],
+                runs=self.options.runs,
+                warm_up=self.options.warm_up,
             )
-        if options.crops:
-            measured.crops += examples(originals, evaluators, _scale_to_show(made.values()))
+            yield from study.measure(options, device, models, originals)
 
+    def crops(self) -> Iterator[Example]:
+        """Of every dataset, at 4x if every network makes it, else at the largest that all make."""
+        if not (self.options.crops and self.material.datasets):
+            return
+        common = set.intersection(*(set(self._scales(each, _ALL)) for each in self.networks))
+        if not common:
+            return
+        for originals in self.material.datasets.values():
+            yield from examples(originals, self._evaluators, 4 if 4 in common else max(common))
 
-def _scale_to_show(made: Iterable[Sequence[int]]) -> int:
-    """4x if every network makes it, else the largest that every one makes."""
-    common = set.intersection(*map(set, made))
-    if not common:
-        raise UsageError("--html: the models have no scale in common to show pictures at")
-    return 4 if 4 in common else max(common)
+    def _scales(self, network: _Network, default: tuple[int, ...]) -> tuple[int, ...]:
+        """Those asked for, else those of ``default`` that the network makes, else all it makes."""
+        made = network.model.config.scales
+        return self.options.scales or tuple(s for s in default if s in made) or made
 
+    @property
+    def _all_scales(self) -> list[int]:
+        return sorted({scale for each in self.networks for scale in self._scales(each, _ALL)})
 
-def _evaluators(networks: Sequence[_Network]) -> dict[str, Evaluator]:
-    return {
-        network.label: Evaluator(Runtime(network.model, network.device)) for network in networks
-    }
-
-
-def _measure_studies(
-    options: BenchOptions,
-    networks: Sequence[_Network],
-    material: _Material,
-    measured: Measured,
-    say: Callable[[str], None],
-) -> None:
-    originals = next(iter(material.datasets.values()), [])
-    models = {network.name: network.model for network in networks}
-    for name in options.studies:
-        for device in dict.fromkeys(network.device for network in networks):
-            say(f"study {name} on {device.torch_device}")
-            wanted = StudyOptions(
-                study=name, size=options.sizes[0], runs=options.runs, warm_up=options.warm_up
-            )
-            rows = tuple(study.measure(wanted, device, models, originals))
-            measured.results = replace(measured.results, studies=measured.results.studies + rows)
+    @cached_property
+    def _evaluators(self) -> dict[str, Evaluator]:
+        return {each.label: Evaluator(Runtime(each.model, each.device)) for each in self.networks}
