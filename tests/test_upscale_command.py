@@ -362,3 +362,23 @@ def test_a_model_of_ones_own(lapsr: Lapsr, tmp_path: Path) -> None:
     ran = lapsr("upscale", tmp_path / "a.png", "-o", tmp_path / "out", "-m", own)
     assert ran.code == 0
     assert f"model: {own}, MS-LapSRN D5R2" in ran.err
+
+
+def test_a_run_loads_no_more_than_it_needs(tmp_path: Path) -> None:
+    """Each of these takes as long to load as a small picture takes to enlarge, or longer."""
+    code = (
+        "import sys; from lapsr_cli.cli import main\n"
+        "try: main()\n"
+        "finally: print('loaded', *sorted(sys.modules))"
+    )
+    arguments = ["upscale", PICTURES / "lettering.png", "-o", tmp_path, "--offline"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = set(done.stdout.rpartition("loaded ")[2].split())
+    assert "torch" in loaded
+    heavy = {"torch._dynamo", "torch._inductor", "sympy", "scipy", "matplotlib", "pyvips", "onnx"}
+    assert not loaded & heavy

@@ -177,6 +177,8 @@ class LaplacianPyramid(nn.Module):
 
     def reset_parameters(self) -> None:
         """The authors' start: He-normal, sigma 1e-3 for conv_in, zero biases, bilinear image."""
+        if self.conv_in.weight.is_meta:
+            return  # there is nothing to fill, and torch would load its compiler for it
         for module in self.modules():
             if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
                 nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")

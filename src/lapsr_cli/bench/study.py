@@ -28,8 +28,8 @@ _GRID = {
     "skips": ((5, 2), (5, 5), (5, 8)),
     "scales": ((5, 2), (5, 5), (5, 8)),
 }
-"""D and R. ``params``: as many convolutions on the way, from 112,017 to 407,441 parameters
-(section 4.2, parameter sharing). ``depth``: more recursions with hardly more parameters.
+"""D and R. ``params``: as many convolutions on the way, from 112,017 to 407,441 parameters.
+``depth``: more recursions with hardly more parameters.
 ``skips``: no, different-source and shared-source skips. ``scales``: all pictures of one network."""
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.io
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -31,6 +30,8 @@ _LAYERS = {"upconv": "up", "residual_conv": "conv_res", "img_up": "up_image"}
 
 def read_mat(path: Path) -> Weights:
     """Read one of the authors' .mat files. Raises WeightsError for any other content."""
+    import scipy.io  # here alone: it takes longer to load than a small picture
+
     try:
         content = scipy.io.loadmat(path, simplify_cells=True)
     except OSError as error:
