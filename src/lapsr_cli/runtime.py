@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from lapsr_cli.color import rgb_to_ycbcr, ycbcr_to_rgb
 from lapsr_cli.device import Device, is_out_of_memory
+from lapsr_cli.fused import FusedPyramid
 from lapsr_cli.model import LaplacianPyramid
 from lapsr_cli.resize import resize
 from lapsr_cli.transfer import Download, Transfer
@@ -59,7 +59,9 @@ class Runtime:
         self.tta = tta
         self.transfer = Transfer(device.torch_device)
         self._reference = model
-        self.model = copy.deepcopy(model).to(device.torch_device)
+        self.model = FusedPyramid(model.config).to(device.torch_device)
+        self.model.load_state_dict(model.state_dict())
+        self.model.requires_grad_(requires_grad=False)
         self.model.conv_in.to(device.dtype)
         for number in range(1, len(self.config.scales) + 1):
             level = self.model.level(number)
