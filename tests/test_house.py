@@ -24,6 +24,7 @@ FLOORS: list[list[str]] = [
     ["errors", "lines"],
     ["model"],
     ["color", "fused", "resize", "tiling"],
+    ["strips"],
     ["metrics"],
     ["files"],
     ["image_io", "device", "weights"],
@@ -87,7 +88,7 @@ def test_click_and_printing_stay_on_the_top_floor() -> None:
 
 def test_mathematics_knows_no_files_and_no_logging() -> None:
     for path in MODULES:
-        if room_of(path) in {"model", "color", "fused", "resize", "tiling", "metrics"}:
+        if room_of(path) in {"model", "color", "fused", "strips", "resize", "tiling", "metrics"}:
             assert not {"pathlib", "os", "io", "logging"} & set(imported(path)), path
 
 

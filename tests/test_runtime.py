@@ -67,6 +67,19 @@ def test_fp32_features_equal_the_model(draft: LaplacianPyramid) -> None:
         assert (prepared[scale] - picture).abs().max() < 1e-5
 
 
+def test_a_24_megapixel_picture_is_hardly_cut() -> None:
+    """Features take memory for some rows only, so that no halo is computed twice."""
+    model = LaplacianPyramid(PyramidConfig(depth=5, recursions=8))
+    upscaler = Upscaler(model, choose("cpu"), memory=12 << 30)
+    task = Task(0, Picture(np.zeros((4000, 6000, 3), np.uint8)), (2,), "")
+    assert len(upscaler.passes.cut(task)) == 1
+    upscaler = Upscaler(model, choose("cpu"), memory=4 << 30)
+    windows = upscaler.passes.cut(task)
+    assert len(windows) > 1
+    computed = sum(window.shape[0] * window.shape[1] for window in windows)
+    assert computed / (4000 * 6000) <= 1.10
+
+
 def test_bf16_features_leave_the_image_branch_exact(draft: LaplacianPyramid) -> None:
     """Nearer to fp32, by 6 dB at least, than a network that is bf16 throughout."""
     image = np.array(Image.open(PICTURES / "lettering.png"))

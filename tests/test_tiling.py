@@ -94,13 +94,14 @@ def test_cores_join_and_keep_their_distance(
 def test_a_fitted_tile_keeps_to_the_memory_allowed(
     height: int, width: int, before: int, after: int, data: st.DataObject
 ) -> None:
-    allowed = data.draw(st.integers(1, height * width + 10))
-    tile = fit(height, width, before, after, allowed)
+    on_top = data.draw(st.integers(0, 20))
+    allowed = data.draw(st.integers(1, (height + on_top) * width + 10))
+    tile = fit(height, width, before, after, allowed, on_top)
     (first, *_) = plan(height, width, tile, before, after)
-    window = first.shape[0] * first.shape[1]
-    smallest = min(before + after + 1, height) * min(before + after + 1, width)
+    window = (first.shape[0] + on_top) * first.shape[1]
+    smallest = (min(before + after + 1, height) + on_top) * min(before + after + 1, width)
     assert window <= max(allowed, smallest)
-    if height * width <= allowed:
+    if (height + on_top) * width <= allowed:
         assert first.shape == (height, width)
 
 

@@ -40,7 +40,7 @@ class Evaluator:
         """LR luma (H, W) in [0, 1] -> (scale H, scale W) on the CPU, fp32, not clamped."""
         height, width = lr.shape
         before, after = halo(self.runtime.config, scale)
-        tile = fit(height, width, before, after, self.max_pixels or self._affordable(scale))
+        tile = self._tile(height, width, scale)
         picture = torch.empty(scale * height, scale * width)
         for rows, columns in plan(height, width, tile, before, after):
             enlarged = self.runtime.enlarge_luma(lr[rows.window, columns.window], scale)
@@ -48,9 +48,13 @@ class Evaluator:
             picture[rows.core(scale), columns.core(scale)] = core
         return picture
 
-    def _affordable(self, scale: int) -> int:
-        budget = free_memory(self.runtime.device.torch_device) * _MEMORY_SHARE
-        return int(budget) // self.runtime.bytes_per_pixel(scale)
+    def _tile(self, height: int, width: int, scale: int) -> tuple[int, int]:
+        around = halo(self.runtime.config, scale)
+        if self.max_pixels:
+            return fit(height, width, *around, self.max_pixels)
+        budget = int(free_memory(self.runtime.device.torch_device) * _MEMORY_SHARE)
+        pixels = budget // self.runtime.bytes_per_pixel(scale)
+        return fit(height, width, *around, pixels, self.runtime.rows_on_top(scale))
 
 
 def bicubic_score(hr: Tensor, scale: int, harm: Harm = lambda lr: lr) -> Score:

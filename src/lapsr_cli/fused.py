@@ -18,7 +18,7 @@ from torch import Tensor
 
 from lapsr_cli.model import LaplacianPyramid, Level, lrelu
 
-__all__ = ["FusedPyramid"]
+__all__ = ["FusedPyramid", "bias_through", "cropped", "residual_kernel"]
 
 
 class FusedPyramid(LaplacianPyramid):
@@ -61,7 +61,13 @@ def _upsample(level: Level, features: Tensor) -> Tensor:
 
 
 def _last_residual(level: Level, features: Tensor) -> Tensor:
-    """(B, C, H, W) -> (B, 1, 2H, 2W), equal to ``level.conv_res(level.upsample(features))``.
+    """(B, C, H, W) -> (B, 1, 2H, 2W), equal to ``level.conv_res(level.upsample(features))``."""
+    parts = F.conv2d(features, residual_kernel(level), padding=1)  # (B, 4, H, W)
+    return F.pixel_shuffle(parts, 2) + _biases(level, parts) - _cropped(level, features)
+
+
+def residual_kernel(level: Level) -> Tensor:
+    """up and conv_res as one kernel (4, C, 3, 3), to be followed by a pixel shuffle.
 
     conv_res takes up's output o + t - 1 by tap t, and that takes input i by tap k where
     2i + k = o + t - 1: so o = 2i + m - 1 with m = k - t + 2, and tap m of the two together is the
@@ -72,32 +78,41 @@ def _last_residual(level: Level, features: Tensor) -> Tensor:
     taps = F.pad(F.conv2d(up, residual, padding=2), (0, 1, 0, 1))[:, 0]  # (C in, 6, 6), tap 5 zero
     parity = torch.tensor([[3, 1, 5], [4, 2, 0]], device=up.device)  # output parity, j-1, j, j+1
     kernel = taps[:, parity][..., parity]  # (in, py, ty, px, tx)
-    kernel = kernel.permute(1, 3, 0, 2, 4).reshape(4, -1, 3, 3)
-    parts = F.conv2d(features, _channels_last(kernel), padding=1)  # (B, 4, H, W)
-    return F.pixel_shuffle(parts, 2) + _biases(level, parts) - _cropped(level, features)
+    return _channels_last(kernel.permute(1, 3, 0, 2, 4).reshape(4, -1, 3, 3))
+
+
+def bias_through(level: Level) -> Tensor:
+    """What up's bias adds through each tap of conv_res, (1, 1, 3, 3)."""
+    assert level.up.bias is not None
+    return torch.einsum("c,ochw->ohw", level.up.bias, level.conv_res.weight)[None]
 
 
 def _biases(level: Level, parts: Tensor) -> Tensor:
     """What both biases add, (1, 1, 2H, 2W): that of up misses where conv_res reads padding."""
-    assert level.up.bias is not None
-    assert level.conv_res.bias is not None
     height, width = parts.shape[-2:]
-    through = torch.einsum("c,ochw->ohw", level.up.bias, level.conv_res.weight)[None]
     ones = torch.ones(1, 1, 2 * height, 2 * width, dtype=parts.dtype, device=parts.device)
-    return F.conv2d(ones, through, level.conv_res.bias, padding=1)  # (1, 1, 2H, 2W)
+    return F.conv2d(ones, bias_through(level), level.conv_res.bias, padding=1)  # (1, 1, 2H, 2W)
 
 
 def _cropped(level: Level, features: Tensor) -> Tensor:
     """What row 2H and column 2W of up's output, were they not cropped, would add to conv_res:
     (B, 1, 2H, 2W), zero but for the last row and column."""
-    up, residual = level.up.weight, level.conv_res.weight
     height, width = (2 * side for side in features.shape[-2:])
-    row = F.conv_transpose2d(features[..., -1:, :], up[:, :, 2:], stride=2)  # (B, C, 1, 2W + 1)
-    column = F.conv_transpose2d(features[..., -1:], up[..., 2:], stride=2)  # (B, C, 2H + 1, 1)
+    row, column = cropped(level, features[..., -1:, :], features[..., -1:])
+    return F.pad(row, (0, 0, height - 1, 0)) + F.pad(column, (width - 1, 0, 0, 0))
+
+
+def cropped(level: Level, last_row: Tensor, last_column: Tensor) -> tuple[Tensor, Tensor]:
+    """Those summands from the features' last row (B, C, 1, W) and column (B, C, H, 1):
+    (B, 1, 1, 2W) for the last row and (B, 1, 2H, 1) for the last column."""
+    up, residual = level.up.weight, level.conv_res.weight
+    height, width = 2 * last_column.shape[2], 2 * last_row.shape[3]
+    row = F.conv_transpose2d(last_row, up[:, :, 2:], stride=2)  # (B, C, 1, 2W + 1)
+    column = F.conv_transpose2d(last_column, up[..., 2:], stride=2)  # (B, C, 2H + 1, 1)
     row = F.conv2d(row, residual[:, :, 2:], padding=(0, 1))[..., :width]  # (B, 1, 1, 2W)
     # The corner was in the row already.
     column = F.conv2d(column[:, :, :height], residual[..., 2:], padding=(1, 0))  # (B, 1, 2H, 1)
-    return F.pad(row, (0, 0, height - 1, 0)) + F.pad(column, (width - 1, 0, 0, 0))
+    return row, column
 
 
 def _channels_last(kernel: Tensor) -> Tensor:

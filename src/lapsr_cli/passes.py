@@ -237,7 +237,7 @@ class Passes:
             allowed = min(self._limit, self._budget)
         if allowed is not None:
             pixels = allowed // runtime.bytes_per_pixel(scale)
-            shape = fit(height, width, before, after, pixels)
+            shape = fit(height, width, before, after, pixels, runtime.rows_on_top(scale))
         else:
             shape = (height, width)
         if tile:
@@ -257,8 +257,9 @@ class Passes:
 
     def _need(self, form: _Form) -> int:
         """Bytes that one window takes on the device."""
-        runtime = self.runtimes[form.model]
-        return form.height * form.width * runtime.bytes_per_pixel(max(form.scales))
+        runtime, scale = self.runtimes[form.model], max(form.scales)
+        rows = form.height + runtime.rows_on_top(scale)
+        return rows * form.width * runtime.bytes_per_pixel(scale)
 
     def _pass(self, form: _Form, way: _Underway[Key]) -> None:
         """Launch the network once on waiting windows of one form."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -12,11 +12,16 @@ from torch import Tensor
 
 from lapsr_cli.color import rgb_to_ycbcr, ycbcr_to_rgb
 from lapsr_cli.device import Device, is_out_of_memory
+from lapsr_cli.fused import FusedPyramid
 from lapsr_cli.model import LaplacianPyramid
 from lapsr_cli.resize import resize
+from lapsr_cli.strips import StripPyramid, bytes_per_column
 from lapsr_cli.transfer import Download, Transfer
 
 __all__ = ["Launched", "NotFinite", "OutOfMemory", "Runtime"]
+
+_CPU_BYTES_PER_OUTPUT_PIXEL = 100
+"""Measured for an output pixel: 27 for grey, 63 to 79 for RGB, up to 100 with alpha."""
 
 
 class OutOfMemory(Exception):
@@ -48,8 +53,9 @@ class Launched:
 class Runtime:
     """A network on a device.
 
-    Features are computed channels-last in the device's precision; the image branch, the colour
-    conversion and the chroma stay in fp32, so half precision costs a fraction of an 8-bit level.
+    Features are computed channels-last in the device's precision, on the CPU in strips of rows; the
+    image branch, the colour conversion and the chroma stay in fp32, so half precision costs a
+    fraction of an 8-bit level.
     ``tta``: the luma is the mean over the eight flips and turns of a window.
     """
 
@@ -59,7 +65,10 @@ class Runtime:
         self.tta = tta
         self.transfer = Transfer(device.torch_device)
         self._reference = model
-        self.model = copy.deepcopy(model).to(device.torch_device)
+        network = StripPyramid if device.torch_device.type == "cpu" else FusedPyramid
+        self.model = network(model.config).to(device.torch_device)
+        self.model.load_state_dict(model.state_dict())
+        self.model.requires_grad_(requires_grad=False)
         self.model.conv_in.to(device.dtype)
         for number in range(1, len(self.config.scales) + 1):
             level = self.model.level(number)
@@ -74,12 +83,22 @@ class Runtime:
     def bytes_per_pixel(self, scale: int) -> int:
         """Device memory that one input pixel needs at the peak of a pass to ``scale``.
 
-        The peak is the last level: its upsampled features, their cropped copy, and three maps of
-        half that height and width. The CPU's allocator was measured to take two copies more.
+        On the CPU that is the colour conversion of the results, measured; features are there for
+        some rows only, see ``rows_on_top``. Elsewhere the peak is the last level: its upsampled
+        features, their cropped copy, and three maps of half that height and width.
         """
-        copies = 4 if self.device.torch_device.type == "cpu" else 2.5
-        maps = copies * scale**2 + 3 * (scale / 2) ** 2
+        if self.device.torch_device.type == "cpu":
+            return _CPU_BYTES_PER_OUTPUT_PIXEL * scale**2
+        maps = 2.5 * scale**2 + 3 * (scale / 2) ** 2
         return round(maps * self.config.channels * self.device.dtype.itemsize)
+
+    def rows_on_top(self, scale: int) -> int:
+        """How many rows a window would have to be higher to need the memory that a pass takes
+        whatever the height: on the CPU, the features of a strip."""
+        if self.device.torch_device.type != "cpu":
+            return 0
+        features = bytes_per_column(self.config, scale, self.device.dtype)
+        return math.ceil(features / self.bytes_per_pixel(scale))
 
     def __call__(self, windows: Tensor, scales: Iterable[int]) -> dict[int, Tensor]:
         """(B, C, H, W) on the CPU -> {scale: (B, C, scale H, scale W)} on the CPU.

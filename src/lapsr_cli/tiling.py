@@ -72,14 +72,17 @@ def plan(height: int, width: int, tile: tuple[int, int], before: int, after: int
     return [Tile(row, column) for row in cut(height, tile[0], before, after) for column in columns]
 
 
-def fit(height: int, width: int, before: int, after: int, max_pixels: int) -> tuple[int, int]:
+def fit(
+    height: int, width: int, before: int, after: int, max_pixels: int, rows_on_top: int = 0
+) -> tuple[int, int]:
     """The (height, width) of the tile, halo not counted, that computes the fewest pixels.
 
-    Windows, halo included, hold at most ``max_pixels`` pixels, but a tile is never smaller than
-    one pixel, however little is allowed. The whole picture if it fits.
+    Windows, halo included, hold at most ``max_pixels`` pixels, ``rows_on_top`` counted that each
+    takes besides its own; but a tile is never smaller than one pixel, however little is allowed.
+    The whole picture if it fits.
     """
     halo = before + after
-    if height * width <= max_pixels:
+    if (height + rows_on_top) * width <= max_pixels:
         return height, width
 
     def area(tile: tuple[int, int]) -> int:
@@ -90,7 +93,7 @@ def fit(height: int, width: int, before: int, after: int, max_pixels: int) -> tu
     for count in range(1, width + 1):
         tile_width = -(-width // count)
         window_width = min(tile_width + halo, width)
-        window_height = max_pixels // window_width
+        window_height = max_pixels // window_width - rows_on_top
         tile_height = window_height if window_height >= height else window_height - halo
         if tile_height >= 1:
             candidates.append((min(tile_height, height), tile_width))

@@ -1,0 +1,290 @@
+"""The same network in strips of rows, for inference.
+
+A picture goes through every layer a strip of full-width rows at a time. A layer keeps the last
+rows it read for its next strip, so that nothing is computed twice and there is no halo; zeros pad
+only where the picture really ends. What a layer gives lags behind what it reads by the row it
+looks ahead; the picture's last strip catches up. Feature maps take memory for some rows, however
+many the picture has.
+
+A convolution reads its input activated and below the rows kept from before: one pass over the
+strip does both. Up and conv_res are one convolution at half the size (see `fused`) in every level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lapsr_cli.fused import FusedPyramid, bias_through, cropped, residual_kernel
+from lapsr_cli.model import NEGATIVE_SLOPE, Level, PyramidConfig
+
+__all__ = ["StripPyramid", "bytes_per_column"]
+
+_STRIP_PIXELS = 65536
+"""Of one feature map of a strip: 16 MiB of 64 channels in fp32."""
+_LEAST_ROWS = 4
+"""Two rows are copied again for every strip, whatever its height."""
+
+Strips = Iterator[tuple[Tensor, bool]]
+"""(B, C, n, W) from top to bottom, and whether its last row is the picture's; n may be 0."""
+
+
+class StripPyramid(FusedPyramid):
+    """A LaplacianPyramid, parameter for parameter, that computes in strips and has no gradients.
+
+    ``strip_pixels``: of one strip, the windows of a batch together.
+    """
+
+    def __init__(self, config: PyramidConfig, *, strip_pixels: int = _STRIP_PIXELS) -> None:
+        super().__init__(config)
+        self.strip_pixels = strip_pixels
+
+    def forward(self, luma: Tensor, scale: int | None = None) -> dict[int, Tensor]:
+        """As in LaplacianPyramid."""
+        config = self.config
+        last = config.level_of(scale) if scale else len(config.scales)
+        batch, _, height, width = luma.shape
+        strips = self._first_features(luma)
+        residuals: list[Tensor] = []
+        for number in range(1, last + 1):
+            strips = _no_higher_than(self._rows(batch * width), strips)
+            height, width = config.factor * height, config.factor * width
+            residuals.append(luma.new_empty(batch, 1, height, width))
+            level = self.level(number)
+            merged = config.shared and config.factor == 2
+            climb = _climb_merged if merged else _climb
+            strips = climb(config, level, strips, residuals[-1], further=number < last)
+        for _ in strips:
+            pass  # the last level draws the strips through all of them
+        pictures: dict[int, Tensor] = {}
+        picture = luma
+        for number, residual in enumerate(residuals, start=1):
+            picture = self.level(number).add_image(picture, residual)
+            pictures[config.scales[number - 1]] = picture
+        return pictures
+
+    def _rows(self, across: int) -> int:
+        """How high a strip is that is ``across`` pixels wide, the windows of a batch together."""
+        return max(_LEAST_ROWS, self.strip_pixels // across)
+
+    def _first_features(self, luma: Tensor) -> Strips:
+        """conv_in, whose input is there as a whole."""
+        batch, _, height, width = luma.shape
+        padded = F.pad(luma.to(self.conv_in.weight.dtype), (0, 0, 1, 1))  # (B, 1, H + 2, W)
+        rows = self._rows(batch * width)
+        for top in range(0, height, rows):
+            window = padded[:, :, top : top + rows + 2]
+            yield _convolved(self.conv_in, window), top + rows >= height
+
+
+def bytes_per_column(config: PyramidConfig, scale: int, dtype: torch.dtype) -> int:
+    """Memory that the features of a pass take for each column of the picture, at most.
+
+    Rows kept by the convolutions and waiting beside them, and the maps of the last strip, which
+    becomes higher from layer to layer: measured to be up to 19 rows for each convolution of a
+    level. Each level is as many times wider as it enlarges.
+    """
+    rows = 19 * config.depth * config.recursions + 20
+    widths: int = sum(config.factor**number for number in range(config.level_of(scale)))
+    return rows * widths * config.channels * dtype.itemsize
+
+
+def _no_higher_than(most: int, strips: Strips) -> Strips:
+    """The same rows in strips of at most ``most``."""
+    for rows, last in strips:
+        pieces = torch.split(rows, most, dim=2)
+        for number, piece in enumerate(pieces, start=1):
+            yield piece, last and number == len(pieces)
+
+
+def _climb_merged(
+    config: PyramidConfig, level: Level, strips: Strips, residual: Tensor, *, further: bool
+) -> Strips:
+    """A level of MS-LapSRN: puts its rows into ``residual`` (B, 1, 2H, 2W), and gives the features
+    of the next level if there is a ``further`` one."""
+    body, sight = _Body(config, level), _Sight()
+    kernel = residual_kernel(level)
+    assert level.conv_res.bias is not None
+    bias = bias_through(level).sum() + level.conv_res.bias
+    up = _Doubling(level)
+    columns: list[Tensor] = []
+    done = 0
+    for rows, last in strips:
+        features = body(rows, last=last)  # (B, C, n, W)
+        window = sight(features, last=last)  # (B, C, kept + n, W)
+        parts = _valid(window, kernel, bias.expand(4))  # (B, 4, m, W), m = n but at the ends
+        top, done = done, done + 2 * parts.shape[2]
+        residual[:, :, top:done] = F.pixel_shuffle(parts, 2)
+        read = _new_rows_and_one(window, features.shape[2], last=last)  # (B, C, 1 + n, W)
+        columns.append(read[:, :, 1:, -1:].clone())
+        if last:
+            _settle_edges(level, residual, read[:, :, -1:], torch.cat(columns, dim=2))
+        if further:
+            yield up(read), last
+
+
+def _settle_edges(level: Level, residual: Tensor, last_row: Tensor, last_column: Tensor) -> None:
+    """Take out again what one bias and one kernel for the whole of ``residual`` add too much at
+    its edges: up's bias where conv_res reads padding, up's output where it is cropped."""
+    row, column = cropped(level, last_row, last_column)  # (B, 1, 1, 2W), (B, 1, 2H, 1)
+    residual[..., -1:, :] -= row
+    residual[..., -1:] -= column
+    through = bias_through(level)
+    ones = torch.ones_like(through)
+    missing = through.sum() - F.conv2d(ones, through, padding=1)[0, 0]  # (3, 3), 0 in the middle
+    across = torch.ones(residual.shape[3], dtype=torch.long)
+    across[0], across[-1] = 0, 2
+    residual[..., 0, :] -= missing[0, across]
+    residual[..., -1, :] -= missing[2, across]
+    residual[..., 1:-1, 0] -= missing[1, 0]
+    residual[..., 1:-1, -1] -= missing[1, 2]
+
+
+def _climb(
+    config: PyramidConfig, level: Level, strips: Strips, residual: Tensor, *, further: bool
+) -> Strips:
+    """The same for LapSRN, and for one level that enlarges more than twice, as the reference has
+    it: up, then conv_res."""
+    body, sight, sight_of_res = _Body(config, level), _Sight(), _Sight()
+    factor = config.factor
+    crop = (factor - 2) // 2  # as in Level.upsample
+    given = done = 0
+    for rows, last in strips:
+        features = body(rows, last=last)  # (B, C, n, W)
+        count, width = features.shape[2:]
+        read = _new_rows_and_one(sight(features, last=last), count, last=last)  # (B, C, 1 + n, W)
+        above = factor if given else factor + crop
+        below = factor * (1 + count) + (crop if last else 0)
+        upsampled = level.up(read)[:, :, above:below, crop : crop + factor * width]
+        given += upsampled.shape[2]
+        window = sight_of_res(upsampled, last=last, activated=not config.shared)
+        part = _convolved(level.conv_res, window)  # (B, 1, m, fW)
+        top, done = done, done + part.shape[2]
+        residual[:, :, top:done] = part
+        if further:
+            yield upsampled, last
+
+
+class _Body:
+    """The convolutions of a level between its input and its upsampling, their rows kept.
+
+    Activation comes before each, in MS-LapSRN; LapSRN's after each is the same, for what nobody
+    else reads: it is then that of the next layer.
+    """
+
+    def __init__(self, config: PyramidConfig, level: Level) -> None:
+        self.skip = config.skip
+        self.convs = [conv for conv in level.convs if isinstance(conv, nn.Conv2d)]
+        self.sights = [[_Sight() for _ in self.convs] for _ in range(config.recursions)]
+        self.delays = [_Delay() for _ in range(config.recursions)]
+
+    def __call__(self, rows: Tensor, *, last: bool) -> Tensor:
+        """(B, C, n, W) -> (B, C, m, W), not activated."""
+        x = source = rows
+        for sights, delay in zip(self.sights, self.delays, strict=True):
+            h = x
+            for conv, sight in zip(self.convs, sights, strict=True):
+                h = _convolved(conv, sight(h, last=last))
+            if self.skip == "ss":
+                source = delay(source, h.shape[2])
+                x = h.add_(source)
+            elif self.skip == "ds":
+                x = h.add_(delay(x, h.shape[2]))
+            else:
+                x = h
+        return x
+
+
+class _Sight:
+    """What a 3x3 convolution sees of its input: the strip, and rows kept from the one before."""
+
+    def __init__(self) -> None:
+        self._kept: Tensor | None = None
+
+    def __call__(self, rows: Tensor, *, last: bool, activated: bool = True) -> Tensor:
+        """(B, C, n, W) -> (B, C, kept + n, W), with a row of zeros at either end of a picture."""
+        batch, channels, count, width = rows.shape
+        kept = rows.new_zeros(batch, channels, 1, width) if self._kept is None else self._kept
+        above = kept.shape[2]
+        window = torch.empty(
+            (batch, channels, above + count + last, width),
+            dtype=rows.dtype,
+            device=rows.device,
+            memory_format=torch.channels_last,
+        )
+        window[:, :, :above] = kept
+        place = window[:, :, above : above + count]
+        if activated:
+            torch.ops.aten.leaky_relu.out(rows, NEGATIVE_SLOPE, out=place)
+        else:
+            place.copy_(rows)
+        if last:
+            window[:, :, -1] = 0
+        self._kept = window[:, :, -2:].clone()
+        return window
+
+
+def _new_rows_and_one(window: Tensor, count: int, *, last: bool) -> Tensor:
+    """The ``count`` rows that are new in a window and the one above them, which is what a
+    transposed convolution reads."""
+    end = window.shape[2] - last
+    return window[:, :, end - count - 1 : end]
+
+
+class _Delay:
+    """Rows that wait until those of the convolutions beside them have come as far."""
+
+    def __init__(self) -> None:
+        self._waiting: Tensor | None = None
+
+    def __call__(self, rows: Tensor, count: int) -> Tensor:
+        """Take ``rows`` in, and give the ``count`` uppermost of what waits."""
+        if self._waiting is not None:
+            rows = torch.cat([self._waiting, rows], dim=2)
+        self._waiting = rows[:, :, count:].clone()
+        return rows[:, :, :count]
+
+
+class _Doubling:
+    """The transposed convolution: rows (B, C, 1 + n, W), one above included -> (B, C, 2n, 2W).
+
+    Output row 2j takes input rows j-1 and j by taps 2 and 0, output row 2j+1 takes row j by tap 1;
+    the same for columns. Each is one convolution to both columns, channels innermost, so that its
+    (B, n, W, 2C) is (B, n, 2W, C) as it lies there.
+    """
+
+    def __init__(self, level: Level) -> None:
+        assert level.up.bias is not None
+        self.channels = level.up.bias.shape[0]
+        taps = F.pad(level.up.weight, (0, 1))  # (C in, C out, 3, 4), the last is zero
+        parity = torch.tensor([[2, 0], [3, 1]], device=taps.device)
+        both = taps[..., parity].permute(3, 1, 0, 2, 4).flatten(0, 1)  # (px C out, C in, 3, tx)
+        both = both.contiguous(memory_format=torch.channels_last)
+        self.kernels = both[:, :, [2, 0]], both[:, :, [1]]
+        self.bias = level.up.bias.repeat(2)
+
+    def __call__(self, read: Tensor) -> Tensor:
+        batch, channels, height, width = read.shape
+        count = height - 1
+        doubled = read.new_empty(batch, count, 2, width, 2 * channels)
+        if count:
+            windows = read, read[:, :, 1:]
+            for parity, (kernel, window) in enumerate(zip(self.kernels, windows, strict=True)):
+                columns = F.conv2d(window, kernel, self.bias, padding=(0, 1))  # (B, 2C, n, W + 1)
+                doubled[:, :, parity] = columns[..., :width].permute(0, 2, 3, 1)
+        return doubled.view(batch, 2 * count, 2 * width, channels).permute(0, 3, 1, 2)
+
+
+def _convolved(conv: nn.Conv2d, window: Tensor) -> Tensor:
+    """(B, C in, n + 2, W) -> (B, C out, n, W): rows that the window holds all of."""
+    return _valid(window, conv.weight, conv.bias)
+
+
+def _valid(window: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
+    batch, _, height, width = window.shape
+    if height < 3:
+        return window.new_empty(batch, kernel.shape[0], 0, width)
+    return F.conv2d(window, kernel, bias, padding=(0, 1))

@@ -1,0 +1,47 @@
+"""The network in strips against the reference, in float64: the same, wherever a strip ends."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lapsr_cli.model import LaplacianPyramid, PyramidConfig
+from lapsr_cli.strips import StripPyramid
+from tests.conftest import SMALL_CONFIGS, random_network
+
+
+def in_strips(reference: LaplacianPyramid, pixels: int) -> StripPyramid:
+    """The same network, in float64."""
+    strips = StripPyramid(reference.config, strip_pixels=pixels).double().requires_grad_(False)
+    strips.load_state_dict(reference.state_dict())
+    return strips
+
+
+def assert_equal_pictures(
+    reference: LaplacianPyramid, strips: StripPyramid, luma: torch.Tensor, scale: int
+) -> None:
+    expected, pictures = reference(luma, scale), strips(luma, scale)
+    assert list(pictures) == list(expected)
+    for key, picture in pictures.items():
+        torch.testing.assert_close(picture, expected[key], rtol=1e-12, atol=1e-12)
+
+
+SIDES = st.integers(1, 33)
+
+
+@settings(max_examples=100)
+@given(
+    config=st.sampled_from(SMALL_CONFIGS),
+    level=st.integers(0, 2),
+    shape=st.tuples(st.integers(1, 3), st.just(1), SIDES, SIDES),
+    pixels=st.integers(1, 400),
+)
+def test_equal_pictures(
+    config: PyramidConfig, level: int, shape: tuple[int, int, int, int], pixels: int
+) -> None:
+    """From one row to several strips, from strips lower than the network looks ahead to one."""
+    reference = random_network(config)
+    luma = torch.rand(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    scale = config.scales[min(level, len(config.scales) - 1)]
+    assert_equal_pictures(reference, in_strips(reference, pixels), luma, scale)
