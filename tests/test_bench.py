@@ -185,6 +185,16 @@ def test_quality_is_the_protocols(evaluators: dict[str, Evaluator]) -> None:
         assert (rows[method].seconds is None) == (method != "tiny")
 
 
+def test_sixteen_bits_are_scored_as_eight_bits_and_finer(tmp_path: Path) -> None:
+    samples = np.asarray(Image.open(draw(tmp_path / "8" / "a.png", 90, 84, "L")))
+    (tmp_path / "16").mkdir()
+    Image.fromarray(samples.astype(np.uint16) * 257).save(tmp_path / "16" / "a.png")
+    ((eight,), _), ((sixteen,), _) = (
+        quality.read_originals(tmp_path / folder, "--dataset") for folder in ("8", "16")
+    )
+    assert torch.equal(eight.luma, sixteen.luma)
+
+
 def test_ifc_of_a_small_picture_is_none(evaluators: dict[str, Evaluator]) -> None:
     original = Original("a.png", torch.rand(40, 40, dtype=torch.float64))
     assert {row.ifc for row in quality.measure("set", [original], evaluators, 2)} == {None}
