@@ -349,6 +349,23 @@ def test_json_of_everything(lapsr: Lapsr, tiny: Path, tmp_path: Path) -> None:
         assert words in text
 
 
+def test_pictures_that_do_not_differ(lapsr: Lapsr, tiny: Path, tmp_path: Path) -> None:
+    """Their PSNR is infinite, which JSON cannot say and no axis holds."""
+    (tmp_path / "set").mkdir()
+    Image.new("RGB", (40, 32), (90, 90, 90)).save(tmp_path / "set" / "flat.png")
+    page = tmp_path / "page.html"
+    dataset = ("--dataset", tmp_path / "set", "-s", 2)
+    ran = lapsr("bench", "-m", tiny, *dataset, "--json", "--html", page)
+    assert ran.code == 0, ran.err
+
+    def refuse(word: str) -> None:
+        pytest.fail(f"{word} is not JSON")
+
+    results = json.loads(ran.out, parse_constant=refuse)
+    assert {row["method"]: row["psnr"] for row in results["qualities"]}["bicubic"] is None
+    assert "flat.png" in page.read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -379,6 +396,12 @@ def test_json_of_everything(lapsr: Lapsr, tiny: Path, tmp_path: Path) -> None:
         (["--size", ","], 2, "--size"),
         (["--device", ","], 2, "--device"),
         (["-m", "nobody"], 4, "nobody"),
+        (["--dataset", "small", "-s", "2"], 2, "--dataset small: a.png: 5 x 9 pixels are too few"),
+        (["--dataset", "small"], 2, "--dataset small: a.png: 5 x 9 pixels"),
+        (["--pairs", "one", "two"], 2, "--pairs: a.png: 2 x 2 pixels are too few"),
+        (["--pairs", "two", "eight", "-s", "2"], 2, "pixels are not 2 times apart"),
+        (["--size", "99999999999"], 2, "--size 99999999999"),
+        (["--size", "100000x100000"], 2, "--size 100000x100000"),
         (["--html", "empty"], 2, "--html"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -393,6 +416,9 @@ def test_wrong_use_is_one_line(
     words: str,
 ) -> None:
     (tmp_path / "empty").mkdir()
+    draw(tmp_path / "small" / "a.png", 5, 9)
+    for folder, side in (("one", 1), ("two", 2), ("eight", 8)):
+        draw(tmp_path / folder / "a.png", side, side)
     monkeypatch.chdir(tmp_path)
     model = [] if "-m" in arguments else ["-m", tiny]
     ran = lapsr("bench", *model, *arguments)

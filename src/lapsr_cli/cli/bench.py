@@ -196,7 +196,7 @@ def _show(measured: Measured, wish: Wish) -> None:
     from lapsr_cli.files import whole_file
 
     if wish.as_json:
-        click.echo(json.dumps(measured.results.as_json()))
+        click.echo(json.dumps(measured.results.as_json(), allow_nan=False))
     else:
         show(measured.results)
     if wish.html is not None:
