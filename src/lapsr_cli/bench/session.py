@@ -174,11 +174,13 @@ def _read(options: BenchOptions, networks: Sequence[_Network], measured: Measure
     for folder in options.datasets:
         originals, problems = quality.read_originals(folder, "--dataset")
         measured.problems += problems
+        for scale in _scales_of_all(options, networks):
+            quality.check_sizes(originals, scale, f"--dataset {folder}")
         name = recognise([original.size for original in originals]) or folder.resolve().name
         datasets[name if name not in datasets else str(folder)] = originals
     pairs: list[Pair] = []
     if options.pairs:
-        made = set.intersection(*(set(network.model.config.scales) for network in networks))
+        made = set.intersection(*(set(_scales(options, network, ())) for network in networks))
         pairs = quality.pairs_in(*options.pairs, sorted(made))
     few = dict(list(pictures.items())[: options.sample])
     return _Material(few, files, datasets, pairs)
@@ -202,6 +204,11 @@ def _scales(options: BenchOptions, network: _Network, default: tuple[int, ...]) 
     """Those asked for, else those of ``default`` that the network makes, else all it makes."""
     makes = network.model.config.scales
     return options.scales or tuple(s for s in default if s in makes) or makes
+
+
+def _scales_of_all(options: BenchOptions, networks: Sequence[_Network]) -> list[int]:
+    """Those at which any network is scored, in order."""
+    return sorted({s for network in networks for s in _scales(options, network, (2, 4, 8))})
 
 
 def _measure_speed(
@@ -277,7 +284,7 @@ def _measure_quality(
         measured.results = replace(measured.results, qualities=rows)
     made = {network.label: _scales(options, network, (2, 4, 8)) for network in networks}
     for name, originals in material.datasets.items():
-        for scale in sorted({scale for scales in made.values() for scale in scales}):
+        for scale in _scales_of_all(options, networks):
             say(f"quality on {name}, {len(originals)} pictures, {scale}x")
             fit = {label: each for label, each in evaluators.items() if scale in made[label]}
             rows = tuple(quality.measure(name, originals, fit, scale))
