@@ -248,7 +248,9 @@ def test_a_sample_is_spread_over_the_folder(tmp_path: Path, count: int, most: in
     for number in range(count):
         draw(tmp_path / f"{number:02}.png", 4, 4)
     (tmp_path / "00a.png").write_bytes(b"nothing")
-    taken = [int(path.stem) for path in stages.sample(tmp_path, most)]
+    paths, (problem,) = stages.sample(tmp_path, most)
+    assert "00a.png" in problem
+    taken = [int(path.stem) for path in paths]
     assert len(taken) == min(most, count)
     assert taken[0] == 0
     gaps = np.diff([*taken, count])
@@ -261,7 +263,7 @@ def test_stages_of_a_folder(tmp_path: Path, network: LaplacianPyramid) -> None:
     draw(tmp_path / "deep" / "b.jpg", 40, 20)
     (tmp_path / "broken.png").write_bytes(b"nothing")
     upscaler = Upscaler({"tiny": network}, choose("cpu"))
-    row = stages.measure(tmp_path, stages.sample(tmp_path, 20), upscaler, 2)
+    row = stages.measure(tmp_path, stages.sample(tmp_path, 20)[0], upscaler, 2)
     assert row.pictures == 2
     assert row.input_megapixels == pytest.approx((30 * 20 + 40 * 20) / 1e6)
     assert row.output_megapixels == pytest.approx(4 * row.input_megapixels)
@@ -347,6 +349,17 @@ def test_json_of_everything(lapsr: Lapsr, tiny: Path, tmp_path: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for words in ("a.png", "Quality by time", "From file to file", "Beside other runtimes"):
         assert words in text
+
+
+def test_broken_pictures_of_a_timed_folder_are_named(
+    lapsr: Lapsr, tiny: Path, tmp_path: Path
+) -> None:
+    draw(tmp_path / "set" / "a.png")
+    (tmp_path / "set" / "b.png").write_bytes(b"nothing")
+    ran = lapsr("bench", "-m", tiny, "--end-to-end", tmp_path / "set")
+    assert ran.code == 1
+    assert f"left out: {tmp_path / 'set' / 'b.png'}: not a JPEG" in ran.err
+    assert "1 pictures" in ran.out
 
 
 def test_pictures_that_do_not_differ(lapsr: Lapsr, tiny: Path, tmp_path: Path) -> None:

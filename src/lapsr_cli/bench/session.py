@@ -169,7 +169,10 @@ def _read(options: BenchOptions, networks: Sequence[_Network], measured: Measure
     if options.pictures:
         pictures, problems = quality.read_pictures(options.pictures, "--pictures")
         measured.problems += problems
-    files = stages.sample(options.end_to_end, options.sample) if options.end_to_end else []
+    files: list[Path] = []
+    if options.end_to_end:
+        files, problems = stages.sample(options.end_to_end, options.sample)
+        measured.problems += problems
     datasets: dict[str, list[Original]] = {}
     for folder in options.datasets:
         originals, problems = quality.read_originals(folder, "--dataset")

@@ -183,7 +183,7 @@ def _bench(wish: Wish) -> int:
         prepare_folder(wish.html.parent, "--html")
     command = shlex.join(["lapsr", *sys.argv[1:]])
     measured = run(options, command, say)
-    for problem in measured.problems:
+    for problem in dict.fromkeys(measured.problems):  # two flags may name one folder
         say(f"left out: {problem}")
     _show(measured, wish)
     return 1 if measured.problems else 0
