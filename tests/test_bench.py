@@ -405,6 +405,7 @@ def test_pictures_that_do_not_differ(lapsr: Lapsr, tiny: Path, tmp_path: Path) -
         (["--warm-up", "0"], 2, "--warm-up 0"),
         (["--batch-size", "0"], 2, "--batch-size 0"),
         (["--threads", "-1"], 2, "--threads -1"),
+        (["--threads", "1000000"], 2, "--threads 1000000"),
         (["--sample", "0"], 2, "--sample 0"),
         (["--size", ","], 2, "--size"),
         (["--device", ","], 2, "--device"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -75,8 +76,9 @@ class BenchOptions:
                 raise UsageError(f"--{flag}: name at least one")
         if not self.precisions:
             raise UsageError("--precision: name at least one")
-        if self.threads < 0:
-            raise UsageError(f"--threads {self.threads}: must be at least 1")
+        cores = os.cpu_count() or 1
+        if not 0 <= self.threads <= cores:  # torch crashes at some thousand
+            raise UsageError(f"--threads {self.threads}: must be from 1 to {cores}, the cores here")
         if self.sample < 1:
             raise UsageError(f"--sample {self.sample}: must be at least 1")
         check_names(self.against)
