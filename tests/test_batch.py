@@ -554,6 +554,18 @@ def test_a_full_disk_ends_the_run_and_leaves_whole_pictures(
             assert image.height == 160
 
 
+def test_a_report_that_finds_no_room_is_named(
+    lapsr: Lapsr, tmp_path: Path, small_disk: Path, tiny: Path
+) -> None:
+    draw_some(tmp_path, 1)
+    (small_disk / "full").write_bytes(bytes(400 << 10))
+    report = small_disk / "report.json"
+    ran = lapsr("upscale", tmp_path / "in", "-o", tmp_path / "out", "-m", tiny, "--report", report)
+    assert ran.code == 1
+    assert ran.error_lines[-1] == f"lapsr: {report}: No space left on device"
+    assert [path.name for path in small_disk.iterdir()] == ["full"]
+
+
 def test_what_stands_in_the_way_fails_one_picture(lapsr: Lapsr, tmp_path: Path, tiny: Path) -> None:
     draw_some(tmp_path, 3)
     (tmp_path / "out" / "001_x2.png").mkdir(parents=True)

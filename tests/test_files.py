@@ -161,6 +161,13 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [each.name for each in path.parent.iterdir()] == ["a.bin"]
 
 
+def test_errors_name_the_file_that_was_meant(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    with pytest.raises(OSError, match=r"directory|exists") as error, whole_file(tmp_path / "a"):
+        pass
+    assert (error.value.filename, error.value.filename2) == (str(tmp_path / "a"), None)
+
+
 def test_files_get_the_permissions_of_the_user(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:

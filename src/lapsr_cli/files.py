@@ -233,7 +233,8 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     """A binary file to write that appears at ``path`` only when the block ends without an error.
 
     It is written beside its place under a temporary name and renamed, so ``path`` never holds
-    half a file, whatever happens. Missing folders are made. Raises OSError as the system does.
+    half a file, whatever happens. Missing folders are made. Raises OSError as the system does, with
+    ``path`` for its file name.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / _PART.format(secrets.token_hex(8))
@@ -241,6 +242,9 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         with temporary.open("xb") as file:
             yield file
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        # A write names no file, and the temporary name tells nobody anything.
+        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
+            error.filename, error.filename2 = str(path), None
         raise
