@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 import signal
@@ -24,6 +25,7 @@ from lapsr_cli.batch.budget import Budget
 from lapsr_cli.batch.limits import Limits
 from lapsr_cli.batch.pipeline import run
 from lapsr_cli.batch.planning import Selection, Work, plan
+from lapsr_cli.cli.interrupts import stop_signal
 from lapsr_cli.report import Outcome
 from lapsr_cli.runtime import Launched
 from lapsr_cli.sizes import Target
@@ -457,6 +459,8 @@ def test_ctrl_c_and_again_gives_what_an_undisturbed_run_gives(
     assert process.returncode == 130, err
     assert "interrupted: " in err
     assert " not begun" in err
+    report = json.loads((tmp_path / "r").read_text(encoding="utf-8"))
+    assert (report["interrupted"], report["exit_code"]) == (True, 130)
     there = contents(tmp_path / "out")
     stems = {name.partition("_")[0] for name in there}
     assert 0 < len(stems) < 150
@@ -490,6 +494,19 @@ def test_a_second_ctrl_c_does_not_wait(tmp_path: Path) -> None:
     assert "interrupted: " in err
     assert "Traceback" not in err
     assert [path.name for path in (tmp_path / "out").glob("[!.]*")] == ["0_x4.png"]
+
+
+def test_a_third_ctrl_c_does_not_disturb_what_the_second_one_does() -> None:
+    """As the writing of the report."""
+    with stop_signal() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
 
 
 @pytest.mark.slow
