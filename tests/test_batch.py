@@ -26,7 +26,7 @@ from lapsr_cli.batch.limits import Limits
 from lapsr_cli.batch.pipeline import run
 from lapsr_cli.batch.planning import Selection, Work, plan
 from lapsr_cli.cli.interrupts import stop_signal
-from lapsr_cli.report import Outcome
+from lapsr_cli.report import Outcome, Output, Report
 from lapsr_cli.runtime import Launched
 from lapsr_cli.sizes import Target
 from lapsr_cli.upscaler import Upscaler
@@ -428,6 +428,19 @@ def test_outcomes_say_what_was_done(tmp_path: Path, upscaler: Upscaler) -> None:
                 assert (output.width, output.height) == (scale * image.width, scale * image.height)
             assert output.bytes == output.path.stat().st_size
             assert (output.scale, output.frames) == (str(scale), 1)
+
+
+def test_the_summary_adds_up() -> None:
+    def output(side: int) -> Output:
+        path = Path(f"{side}.png")
+        return Output(path=path, scale="2", width=side, height=side, frames=2, bytes=1)
+
+    report = Report()
+    source = Path("a.png")
+    report.add(Outcome(source=source, status="done", outputs=(output(1000), output(2000))))
+    report.add(Outcome(source=source, status="failed", warnings=("one", "two")))
+    expected = "1 done (2 files), 1 failed, 2 warnings, 10.0 MP in 4.0 s, 2.50 MP/s"
+    assert report.summary(4.0) == expected
 
 
 def begin(folder: Path, tiny: Path, *more: str) -> subprocess.Popen[str]:

@@ -12,8 +12,8 @@ __all__ = ["stop_signal"]
 
 @contextmanager
 def stop_signal(answer: str = "") -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C or SIGTERM came; a second one acts at once, and those after it leave alone what
-    that does. The first is told ``answer``."""
+    """Whether Ctrl-C or SIGTERM came; a second one acts at once, and those after it do not disturb
+    what it does. The first is told ``answer``."""
     arrived: list[int] = []
 
     def note(number: int, _frame: object) -> None:
