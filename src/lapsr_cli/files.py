@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from string import Formatter
 from typing import BinaryIO
 
 from lapsr_cli.errors import UsageError
@@ -132,6 +133,9 @@ class Naming:
 
     def __post_init__(self) -> None:
         try:
+            fields = {field for _, field, _, _ in Formatter().parse(self.pattern)}
+            if not fields <= {None, "stem", "scale"}:
+                raise ValueError(fields)  # {stem.attribute} would work and mean nothing
             names = [self.pattern.format(stem="a", scale=scale) for scale in self.scales]
         except (KeyError, ValueError, IndexError, AttributeError, TypeError) as error:
             raise UsageError(f"--name {self.pattern!r}: only {{stem}} and {{scale}}") from error
