@@ -39,7 +39,7 @@ _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
     "scales",
     default="",
     metavar="LIST",
-    help="As in 2,4,8.  [default: all; 4 for --against and --study, 2 for --end-to-end]",
+    help="As in 2,4,8; not of --study.  [default: all; 4 for --against, 2 for --end-to-end]",
 )
 @click.option(
     "--size",
@@ -87,7 +87,7 @@ _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
     "studies",
     default="",
     metavar="LIST",
-    help="The papers' ablations: params, depth, skips, scales.",
+    help="The papers' ablations, at the first --size: params, depth, skips, scales.",
 )
 @click.option("--speed", is_flag=True, help="Speed too, when something else is asked for.")
 @click.option(
