@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 import signal
@@ -24,7 +25,8 @@ from lapsr_cli.batch.budget import Budget
 from lapsr_cli.batch.limits import Limits
 from lapsr_cli.batch.pipeline import run
 from lapsr_cli.batch.planning import Selection, Work, plan
-from lapsr_cli.report import Outcome
+from lapsr_cli.cli.interrupts import stop_signal
+from lapsr_cli.report import Outcome, Output, Report
 from lapsr_cli.runtime import Launched
 from lapsr_cli.sizes import Target
 from lapsr_cli.upscaler import Upscaler
@@ -428,6 +430,19 @@ def test_outcomes_say_what_was_done(tmp_path: Path, upscaler: Upscaler) -> None:
             assert (output.scale, output.frames) == (str(scale), 1)
 
 
+def test_the_summary_adds_up() -> None:
+    def output(side: int) -> Output:
+        path = Path(f"{side}.png")
+        return Output(path=path, scale="2", width=side, height=side, frames=2, bytes=1)
+
+    report = Report()
+    source = Path("a.png")
+    report.add(Outcome(source=source, status="done", outputs=(output(1000), output(2000))))
+    report.add(Outcome(source=source, status="failed", warnings=("one", "two")))
+    expected = "1 done (2 files), 1 failed, 2 warnings, 10.0 MP in 4.0 s, 2.50 MP/s"
+    assert report.summary(4.0) == expected
+
+
 def begin(folder: Path, tiny: Path, *more: str) -> subprocess.Popen[str]:
     command = ["upscale", str(folder / "in"), "-o", str(folder / "out"), "-m", str(tiny)]
     return subprocess.Popen(
@@ -457,6 +472,8 @@ def test_ctrl_c_and_again_gives_what_an_undisturbed_run_gives(
     assert process.returncode == 130, err
     assert "interrupted: " in err
     assert " not begun" in err
+    report = json.loads((tmp_path / "r").read_text(encoding="utf-8"))
+    assert (report["interrupted"], report["exit_code"]) == (True, 130)
     there = contents(tmp_path / "out")
     stems = {name.partition("_")[0] for name in there}
     assert 0 < len(stems) < 150
@@ -490,6 +507,19 @@ def test_a_second_ctrl_c_does_not_wait(tmp_path: Path) -> None:
     assert "interrupted: " in err
     assert "Traceback" not in err
     assert [path.name for path in (tmp_path / "out").glob("[!.]*")] == ["0_x4.png"]
+
+
+def test_a_third_ctrl_c_does_not_disturb_what_the_second_one_does() -> None:
+    """As the writing of the report."""
+    with stop_signal() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
 
 
 @pytest.mark.slow
@@ -552,6 +582,18 @@ def test_a_full_disk_ends_the_run_and_leaves_whole_pictures(
         with Image.open(path) as image:
             image.load()
             assert image.height == 160
+
+
+def test_a_report_that_finds_no_room_is_named(
+    lapsr: Lapsr, tmp_path: Path, small_disk: Path, tiny: Path
+) -> None:
+    draw_some(tmp_path, 1)
+    (small_disk / "full").write_bytes(bytes(400 << 10))
+    report = small_disk / "report.json"
+    ran = lapsr("upscale", tmp_path / "in", "-o", tmp_path / "out", "-m", tiny, "--report", report)
+    assert ran.code == 1
+    assert ran.error_lines[-1] == f"lapsr: {report}: No space left on device"
+    assert [path.name for path in small_disk.iterdir()] == ["full"]
 
 
 def test_what_stands_in_the_way_fails_one_picture(lapsr: Lapsr, tmp_path: Path, tiny: Path) -> None:

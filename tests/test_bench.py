@@ -185,6 +185,16 @@ def test_quality_is_the_protocols(evaluators: dict[str, Evaluator]) -> None:
         assert (rows[method].seconds is None) == (method != "tiny")
 
 
+def test_sixteen_bits_are_scored_as_eight_bits_and_finer(tmp_path: Path) -> None:
+    samples = np.asarray(Image.open(draw(tmp_path / "8" / "a.png", 90, 84, "L")))
+    (tmp_path / "16").mkdir()
+    Image.fromarray(samples.astype(np.uint16) * 257).save(tmp_path / "16" / "a.png")
+    ((eight,), _), ((sixteen,), _) = (
+        quality.read_originals(tmp_path / folder, "--dataset") for folder in ("8", "16")
+    )
+    assert torch.equal(eight.luma, sixteen.luma)
+
+
 def test_ifc_of_a_small_picture_is_none(evaluators: dict[str, Evaluator]) -> None:
     original = Original("a.png", torch.rand(40, 40, dtype=torch.float64))
     assert {row.ifc for row in quality.measure("set", [original], evaluators, 2)} == {None}
@@ -238,7 +248,9 @@ def test_a_sample_is_spread_over_the_folder(tmp_path: Path, count: int, most: in
     for number in range(count):
         draw(tmp_path / f"{number:02}.png", 4, 4)
     (tmp_path / "00a.png").write_bytes(b"nothing")
-    taken = [int(path.stem) for path in stages.sample(tmp_path, most)]
+    paths, (problem,) = stages.sample(tmp_path, most)
+    assert "00a.png" in problem
+    taken = [int(path.stem) for path in paths]
     assert len(taken) == min(most, count)
     assert taken[0] == 0
     gaps = np.diff([*taken, count])
@@ -251,7 +263,7 @@ def test_stages_of_a_folder(tmp_path: Path, network: LaplacianPyramid) -> None:
     draw(tmp_path / "deep" / "b.jpg", 40, 20)
     (tmp_path / "broken.png").write_bytes(b"nothing")
     upscaler = Upscaler({"tiny": network}, choose("cpu"))
-    row = stages.measure(tmp_path, stages.sample(tmp_path, 20), upscaler, 2)
+    row = stages.measure(tmp_path, stages.sample(tmp_path, 20)[0], upscaler, 2)
     assert row.pictures == 2
     assert row.input_megapixels == pytest.approx((30 * 20 + 40 * 20) / 1e6)
     assert row.output_megapixels == pytest.approx(4 * row.input_megapixels)
@@ -339,6 +351,34 @@ def test_json_of_everything(lapsr: Lapsr, tiny: Path, tmp_path: Path) -> None:
         assert words in text
 
 
+def test_broken_pictures_of_a_timed_folder_are_named(
+    lapsr: Lapsr, tiny: Path, tmp_path: Path
+) -> None:
+    draw(tmp_path / "set" / "a.png")
+    (tmp_path / "set" / "b.png").write_bytes(b"nothing")
+    ran = lapsr("bench", "-m", tiny, "--end-to-end", tmp_path / "set")
+    assert ran.code == 1
+    assert f"left out: {tmp_path / 'set' / 'b.png'}: not a JPEG" in ran.err
+    assert "1 pictures" in ran.out
+
+
+def test_pictures_that_do_not_differ(lapsr: Lapsr, tiny: Path, tmp_path: Path) -> None:
+    """Their PSNR is infinite, which JSON cannot say and no axis holds."""
+    (tmp_path / "set").mkdir()
+    Image.new("RGB", (40, 32), (90, 90, 90)).save(tmp_path / "set" / "flat.png")
+    page = tmp_path / "page.html"
+    dataset = ("--dataset", tmp_path / "set", "-s", 2)
+    ran = lapsr("bench", "-m", tiny, *dataset, "--json", "--html", page)
+    assert ran.code == 0, ran.err
+
+    def refuse(word: str) -> None:
+        pytest.fail(f"{word} is not JSON")
+
+    results = json.loads(ran.out, parse_constant=refuse)
+    assert {row["method"]: row["psnr"] for row in results["qualities"]}["bicubic"] is None
+    assert "flat.png" in page.read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -365,10 +405,17 @@ def test_json_of_everything(lapsr: Lapsr, tiny: Path, tmp_path: Path) -> None:
         (["--warm-up", "0"], 2, "--warm-up 0"),
         (["--batch-size", "0"], 2, "--batch-size 0"),
         (["--threads", "-1"], 2, "--threads -1"),
+        (["--threads", "1000000"], 2, "--threads 1000000"),
         (["--sample", "0"], 2, "--sample 0"),
         (["--size", ","], 2, "--size"),
         (["--device", ","], 2, "--device"),
         (["-m", "nobody"], 4, "nobody"),
+        (["--dataset", "small", "-s", "2"], 2, "--dataset small: a.png: 5 x 9 pixels are too few"),
+        (["--dataset", "small"], 2, "--dataset small: a.png: 5 x 9 pixels"),
+        (["--pairs", "one", "two"], 2, "--pairs: a.png: 2 x 2 pixels are too few"),
+        (["--pairs", "two", "eight", "-s", "2"], 2, "pixels are not 2 times apart"),
+        (["--size", "99999999999"], 2, "--size 99999999999"),
+        (["--size", "100000x100000"], 2, "--size 100000x100000"),
         (["--html", "empty"], 2, "--html"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -383,6 +430,9 @@ def test_wrong_use_is_one_line(
     words: str,
 ) -> None:
     (tmp_path / "empty").mkdir()
+    draw(tmp_path / "small" / "a.png", 5, 9)
+    for folder, side in (("one", 1), ("two", 2), ("eight", 8)):
+        draw(tmp_path / folder / "a.png", side, side)
     monkeypatch.chdir(tmp_path)
     model = [] if "-m" in arguments else ["-m", tiny]
     ran = lapsr("bench", *model, *arguments)

@@ -357,6 +357,7 @@ def test_names_that_are_not_utf_8(lapsr: Lapsr, tmp_path: Path) -> None:
         (["empty", "empty", "-o", "p.html"], 3, "empty, empty: no picture of one matches"),
         (["a.png", "c.png", "-o", "p.html"], 3, "c.png: no such file or folder"),
         (["a.png", "page.txt", "-o", "p.html"], 1, "page.txt: not a JPEG"),
+        (["a.png", "b.png", "-o", "b.png/p.html"], 2, "-o/--output b.png: File exists"),
     ],
 )
 def test_errors_are_one_line_and_leave_no_page(

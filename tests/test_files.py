@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from lapsr_cli import files
 from lapsr_cli.errors import UsageError
 from lapsr_cli.files import Naming, Source, find, name_outputs, sweep, whole_file
 from tests.conftest import unprivileged
@@ -159,6 +160,26 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         fail()
     assert path.read_bytes() == b"first"
     assert [each.name for each in path.parent.iterdir()] == ["a.bin"]
+
+
+def test_where_case_does_not_tell_names_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on macOS and Windows; few machines here have such a file system."""
+    monkeypatch.setattr(files, "_folds_case", lambda folder: True)
+    sources = [Source(tmp_path / name, Path(name)) for name in ("a.png", "A.png", "a.jpg", "b.png")]
+    naming = Naming(folder=tmp_path / "out", scales=("2",), pattern="{stem}_x{scale}")
+    named = name_outputs(dict.fromkeys(sources, ".png"), naming)
+    assert list(named.clashes) == [sources[1]]
+    there = [path.name for outputs in named.outputs.values() for path in outputs.values()]
+    assert there == ["a_png_x2.png", "a_jpg_x2.png", "b_x2.png"]
+
+
+def test_errors_name_the_file_that_was_meant(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    with pytest.raises(OSError, match=r"directory|exists") as error, whole_file(tmp_path / "a"):
+        pass
+    assert (error.value.filename, error.value.filename2) == (str(tmp_path / "a"), None)
 
 
 def test_files_get_the_permissions_of_the_user(tmp_path: Path) -> None:

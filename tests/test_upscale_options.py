@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import zlib
 from collections.abc import Callable
 from dataclasses import fields
@@ -452,6 +453,17 @@ def test_a_dry_run_names_what_a_real_one_writes(
         [line for line in real.error_lines if line.startswith("failed: ")]
     )
     assert f"{len(promised)} files from " in dry.error_lines[-1]
+
+
+def test_a_dry_run_tells_disk_and_time(upscale: Lapsr, tmp_path: Path) -> None:
+    """BMP takes three bytes a pixel; eight passes over 4,000 small windows take some seconds."""
+    (tmp_path / "in").mkdir()
+    Image.new("RGB", (6000, 4000)).save(tmp_path / "in" / "a.png")
+    ran = upscale("-f", "bmp", "--dry-run", "--tta")
+    assert "about 288 MB" in ran.error_lines[-1]
+    seconds = re.search(r"(\d+) s of the network", ran.error_lines[-1])
+    assert seconds
+    assert int(seconds[1]) > 0
 
 
 def test_a_dry_run_skips_and_speaks_json(upscale: Lapsr, tmp_path: Path) -> None:

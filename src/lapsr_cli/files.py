@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from string import Formatter
 from typing import BinaryIO
 
 from lapsr_cli.errors import UsageError
@@ -132,6 +133,9 @@ class Naming:
 
     def __post_init__(self) -> None:
         try:
+            fields = {field for _, field, _, _ in Formatter().parse(self.pattern)}
+            if not fields <= {None, "stem", "scale"}:
+                raise ValueError(fields)  # {stem.attribute} would work and mean nothing
             names = [self.pattern.format(stem="a", scale=scale) for scale in self.scales]
         except (KeyError, ValueError, IndexError, AttributeError, TypeError) as error:
             raise UsageError(f"--name {self.pattern!r}: only {{stem}} and {{scale}}") from error
@@ -233,7 +237,8 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     """A binary file to write that appears at ``path`` only when the block ends without an error.
 
     It is written beside its place under a temporary name and renamed, so ``path`` never holds
-    half a file, whatever happens. Missing folders are made. Raises OSError as the system does.
+    half a file, whatever happens. Missing folders are made. Raises OSError as the system does, with
+    ``path`` for its file name.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / _PART.format(secrets.token_hex(8))
@@ -241,6 +246,9 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         with temporary.open("xb") as file:
             yield file
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        # A write names no file, and the temporary name tells nobody anything.
+        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
+            error.filename, error.filename2 = str(path), None
         raise

@@ -43,6 +43,10 @@ class Selection:
     def __post_init__(self) -> None:
         if not self.inputs:
             raise UsageError("INPUT is missing: name files, folders or patterns")
+        if not all(
+            self.inputs
+        ):  # the value of a variable that is not set, not the folder one is in
+            raise UsageError("INPUT '' is empty: name files, folders or patterns")
         if not self.targets:
             raise UsageError("-s/--scale: name at least one scale")
         if self.form != "auto" and f".{self.form}" not in SUFFIXES:

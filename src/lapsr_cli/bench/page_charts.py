@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
@@ -55,10 +56,11 @@ def _timed(speed: Speed) -> Point:
 
 def quality_by_time(qualities: Sequence[Quality]) -> list[Markup]:
     """The figure of the papers: a chart for each set and scale, a point for each model. What needs
-    no network (bicubic) is a line across."""
+    no network (bicubic) is a line across, and an infinite mean has no place."""
+    finite = [mean for mean in means(qualities) if math.isfinite(mean.psnr)]
     found = [
         _scatter(dataset, scale, list(group))
-        for (dataset, scale), group in groupby(means(qualities), key=lambda m: (m.dataset, m.scale))
+        for (dataset, scale), group in groupby(finite, key=lambda m: (m.dataset, m.scale))
     ]
     drawn = [chart for chart in found if chart.series]
     return [charts(drawn)] if drawn else []

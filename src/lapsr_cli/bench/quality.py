@@ -23,6 +23,7 @@ from lapsr_cli.metrics import protocol
 __all__ = [
     "Original",
     "Pair",
+    "check_sizes",
     "measure",
     "measure_pairs",
     "pairs_in",
@@ -81,12 +82,24 @@ def read_originals(folder: Path, flag: str) -> tuple[list[Original], list[str]]:
     return [Original(name, _luma(picture)) for name, picture in pictures.items()], problems
 
 
+def check_sizes(originals: Sequence[Original], scale: int, flag: str) -> None:
+    """Raise UsageError, naming ``flag``, for a picture of which nothing is left to score: ``scale``
+    pixels go at each edge."""
+    for original in originals:
+        height, width = original.size
+        if min(height, width) < 3 * scale:
+            raise UsageError(
+                f"{flag}: {original.name}: {width} x {height} pixels are too few to be scored at"
+                f" {scale}x; at least {3 * scale} x {3 * scale}"
+            )
+
+
 def pairs_in(lr_folder: Path, hr_folder: Path, scales: Sequence[int]) -> list[Pair]:
     """The pictures of two folders that have the same path below them but for the suffix, in the
     order of the small ones.
 
-    Raises UsageError for one without its like, and for sizes that are not ``scales`` apart;
-    UnreadablePicture for one that cannot be read.
+    Raises UsageError for one without its like, for sizes that are not ``scales`` apart or too
+    small, UnreadablePicture for one that cannot be read.
     """
     small, problems = read_originals(lr_folder, "--pairs")
     large, more_problems = read_originals(hr_folder, "--pairs")
@@ -106,6 +119,7 @@ def _stem(original: Original) -> str:
 def _pair(lr: Original, hr: Original, scales: Sequence[int]) -> Pair:
     for scale in scales:
         if hr.size == (scale * lr.size[0], scale * lr.size[1]):
+            check_sizes([hr], scale, "--pairs")
             return Pair(lr.name, lr.luma, hr.luma, scale)
     sizes = " and ".join(f"{width} x {height}" for height, width in (lr.size, hr.size))
     wanted = ", ".join(map(str, scales))
@@ -118,10 +132,7 @@ def measure(
     networks: Mapping[str, Evaluator],
     scale: int,
 ) -> Iterator[Quality]:
-    """The papers' protocol: every picture is shrunk, and enlarged by every method.
-
-    Raises UsageError for a picture that is too small to be shrunk so.
-    """
+    """The papers' protocol: every picture is shrunk, and enlarged by every method."""
     _warm_up(networks, scale)
     for original in originals:
         lr = protocol.degrade(original.luma, scale)

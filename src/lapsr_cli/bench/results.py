@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -134,8 +135,9 @@ class Stages:
 class Quality:
     """One picture at one scale: PSNR in dB, SSIM, IFC, and the seconds it took to enlarge.
 
-    ``method``: a model's name, "bicubic" or "lanczos". ``ifc``: None for pictures that are too
-    small for its pyramid. ``seconds``: None for what needs no network.
+    ``method``: a model's name, "bicubic" or "lanczos". ``psnr``: infinite where nothing differs.
+    ``ifc``: None for pictures that are too small for its pyramid. ``seconds``: None for what needs
+    no network.
     """
 
     method: str
@@ -198,4 +200,16 @@ class Results:
     def as_json(self) -> dict[str, Any]:
         """As docs/bench.md describes it: numbers, strings, lists and mappings."""
         speeds = [asdict(each) | {"roofline_share": each.roofline_share} for each in self.speeds]
-        return {"schema": SCHEMA, **asdict(self), "speeds": speeds}
+        values: dict[str, Any] = _finite({"schema": SCHEMA, **asdict(self), "speeds": speeds})
+        return values
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no infinity: None for it, as for the PSNR of equal pictures."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(each) for each in value]
+    return value

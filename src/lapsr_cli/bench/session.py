@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -86,8 +87,9 @@ class BenchOptions:
                 raise UsageError(f"--{flag}: name at least one")
         if not self.precisions:
             raise UsageError("--precision: name at least one")
-        if self.threads < 0:
-            raise UsageError(f"--threads {self.threads}: must be at least 1")
+        cores = os.cpu_count() or 1
+        if not 0 <= self.threads <= cores:  # torch crashes at some thousand
+            raise UsageError(f"--threads {self.threads}: must be from 1 to {cores}, the cores here")
         if self.sample < 1:
             raise UsageError(f"--sample {self.sample}: must be at least 1")
         check_names(self.against)
@@ -176,6 +178,17 @@ def _networks(options: BenchOptions) -> Iterator[_Network]:
             yield _Network(name, model, device, name + where)
 
 
+def _scales(options: BenchOptions, network: _Network, default: tuple[int, ...]) -> tuple[int, ...]:
+    """Those asked for, else those of ``default`` that the network makes, else all it makes."""
+    made = network.model.config.scales
+    return options.scales or tuple(scale for scale in default if scale in made) or made
+
+
+def _scales_of_all(options: BenchOptions, networks: Sequence[_Network]) -> list[int]:
+    """Those at which any network is scored, in order."""
+    return sorted({scale for each in networks for scale in _scales(options, each, _ALL)})
+
+
 @dataclass(frozen=True)
 class _Material:
     """The user's pictures, read before anything is measured. ``files``: of the folder that is timed
@@ -196,16 +209,21 @@ def _read(options: BenchOptions, networks: Sequence[_Network]) -> _Material:
         found, unread = quality.read_pictures(options.pictures, "--pictures")
         pictures = dict(list(found.items())[: options.sample])
         problems += unread
-    files = stages.sample(options.end_to_end, options.sample) if options.end_to_end else []
+    files: list[Path] = []
+    if options.end_to_end:
+        files, unread = stages.sample(options.end_to_end, options.sample)
+        problems += unread
     datasets: dict[str, list[Original]] = {}
     for folder in options.datasets:
         originals, unread = quality.read_originals(folder, "--dataset")
+        for scale in _scales_of_all(options, networks):
+            quality.check_sizes(originals, scale, f"--dataset {folder}")
         name = recognise([original.size for original in originals]) or folder.resolve().name
         datasets[name if name not in datasets else str(folder)] = originals
         problems += unread
     pairs: list[Pair] = []
     if options.pairs:
-        made = set.intersection(*(set(network.model.config.scales) for network in networks))
+        made = set.intersection(*(set(_scales(options, network, ())) for network in networks))
         pairs = quality.pairs_in(*options.pairs, sorted(made))
     return _Material(pictures, files, datasets, pairs, problems)
 
@@ -309,13 +327,11 @@ class _Session:
             yield from examples(originals, self._evaluators, 4 if 4 in common else max(common))
 
     def _scales(self, network: _Network, default: tuple[int, ...]) -> tuple[int, ...]:
-        """Those asked for, else those of ``default`` that the network makes, else all it makes."""
-        made = network.model.config.scales
-        return self.options.scales or tuple(s for s in default if s in made) or made
+        return _scales(self.options, network, default)
 
     @property
     def _all_scales(self) -> list[int]:
-        return sorted({scale for each in self.networks for scale in self._scales(each, _ALL)})
+        return _scales_of_all(self.options, self.networks)
 
     @cached_property
     def _evaluators(self) -> dict[str, Evaluator]:

@@ -12,7 +12,7 @@ from lapsr_cli.bench.meters import EnergyMeter, MemoryMeter
 from lapsr_cli.bench.results import Speed, Timing
 from lapsr_cli.bench.timing import repeated
 from lapsr_cli.errors import UsageError
-from lapsr_cli.image_io import Picture
+from lapsr_cli.image_io import MAX_PIXELS, Picture
 from lapsr_cli.passes import Task
 from lapsr_cli.sizes import Size
 from lapsr_cli.upscaler import Upscaler
@@ -70,6 +70,8 @@ def size_of(text: str) -> Size:
         raise UsageError(f"--size {text}: must be as in 256, 640x480, 1080p or 12MP") from error
     if min(size.height, size.width) < 1:
         raise UsageError(f"--size {text}: has no pixels")
+    if size.height * size.width > MAX_PIXELS:
+        raise UsageError(f"--size {text}: must be at most {MAX_PIXELS} pixels")
     return size
 
 

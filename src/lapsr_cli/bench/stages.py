@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -83,22 +83,27 @@ class _Clock:
         self.seconds[stage] += time.perf_counter() - start
 
 
-def sample(folder: Path, most: int) -> list[Path]:
-    """At most ``most`` pictures of a folder whose header can be read, evenly spread over it.
+def sample(folder: Path, most: int) -> tuple[list[Path], list[str]]:
+    """At most ``most`` pictures of a folder whose header can be read, evenly spread over it, and a
+    line for each file whose header cannot.
 
     Raises NothingMatched if there is none.
     """
     nowhere = folder / "lapsr-bench-writes-nothing-here"
-    paths = [source.path for source in find([str(folder)], READABLE, nowhere).sources]
+    found = find([str(folder)], READABLE, nowhere)
+    problems = [f"{path}: {reason}" for path, reason in found.problems.items()]
     readable = []
-    for path in paths:
-        with suppress(UnreadablePicture):
-            image_io.probe(path)
-            readable.append(path)
+    for source in found.sources:
+        try:
+            image_io.probe(source.path)
+            readable.append(source.path)
+        except UnreadablePicture as error:
+            problems.append(str(error))
     if not readable:
         raise NothingMatched(f"--end-to-end {folder}: no picture in it can be read")
     step = max(1.0, len(readable) / most)
-    return [readable[int(number * step)] for number in range(min(len(readable), most))]
+    taken = [readable[int(number * step)] for number in range(min(len(readable), most))]
+    return taken, problems
 
 
 def _enlarge(

@@ -39,7 +39,7 @@ _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
     "scales",
     default="",
     metavar="LIST",
-    help="As in 2,4,8.  [default: all; 4 for --against and --study, 2 for --end-to-end]",
+    help="As in 2,4,8; not of --study.  [default: all; 4 for --against, 2 for --end-to-end]",
 )
 @click.option(
     "--size",
@@ -87,7 +87,7 @@ _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
     "studies",
     default="",
     metavar="LIST",
-    help="The papers' ablations: params, depth, skips, scales.",
+    help="The papers' ablations, at the first --size: params, depth, skips, scales.",
 )
 @click.option("--speed", is_flag=True, help="Speed too, when something else is asked for.")
 @click.option(
@@ -183,7 +183,7 @@ def _bench(wish: Wish) -> int:
         prepare_folder(wish.html.parent, "--html")
     command = shlex.join(["lapsr", *sys.argv[1:]])
     measured = run(options, command, say)
-    for problem in measured.problems:
+    for problem in dict.fromkeys(measured.problems):  # two flags may name one folder
         say(f"left out: {problem}")
     _show(measured, wish)
     return 1 if measured.problems else 0
@@ -196,7 +196,7 @@ def _show(measured: Measured, wish: Wish) -> None:
     from lapsr_cli.files import whole_file
 
     if wish.as_json:
-        click.echo(json.dumps(measured.results.as_json()))
+        click.echo(json.dumps(measured.results.as_json(), allow_nan=False))
     else:
         show(measured.results)
     if wish.html is not None:

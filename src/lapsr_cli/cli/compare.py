@@ -89,6 +89,7 @@ class Wish:
 
 
 def _compare(wish: Wish) -> int:
+    from lapsr_cli.batch.planning import prepare_folder
     from lapsr_cli.cli.terminal import say
     from lapsr_cli.compare.matching import labels, match
     from lapsr_cli.compare.page import gallery
@@ -97,6 +98,7 @@ def _compare(wish: Wish) -> int:
 
     view = wish.view()
     todo = match(wish.inputs)
+    prepare_folder(wish.output.parent, "-o/--output")
     for problem in todo.problems:
         say(f"failed: {problem}")
     for path in todo.alone:

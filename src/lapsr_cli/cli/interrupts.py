@@ -12,14 +12,15 @@ __all__ = ["stop_signal"]
 
 @contextmanager
 def stop_signal(answer: str = "") -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C or SIGTERM came; a second one acts at once. The first is told ``answer``."""
+    """Whether Ctrl-C or SIGTERM came; a second one acts at once, and those after it do not disturb
+    what it does. The first is told ``answer``."""
     arrived: list[int] = []
 
     def note(number: int, _frame: object) -> None:
-        if arrived:
-            raise KeyboardInterrupt
         arrived.append(number)
-        if answer:
+        if len(arrived) == 2:
+            raise KeyboardInterrupt
+        if len(arrived) == 1 and answer:
             # Past every lock and buffer: this may come in the middle of a print.
             os.write(2, f"{answer}\n".encode())
 

@@ -38,8 +38,9 @@ class Score(NamedTuple):
 
 
 def luma_of(pixels: Tensor) -> Tensor:
-    """uint8 pixels (3, H, W) or (1, H, W) -> float64 luma (H, W) in [0, 1]; grey as it is."""
-    values = pixels.double() / 255
+    """uint8 or uint16 pixels (3, H, W) or (1, H, W) -> float64 luma (H, W) in [0, 1]; grey as it
+    is."""
+    values = pixels.double() / torch.iinfo(pixels.dtype).max
     return luma(values)[0] if values.shape[0] == 3 else values[0]
 
 
