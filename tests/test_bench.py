@@ -350,6 +350,15 @@ def test_a_known_set_stands_beside_what_was_published(
     assert {(row["dataset"], row["scale"]) for row in rows} == {("Set5", 2), ("Set5", 4)}
 
 
+@pytest.mark.parametrize(
+    ("made", "shown"), [([(2, 4, 8), (2, 4)], 4), ([(2, 8), (2, 8)], 8), ([(2,), (2, 4)], 2)]
+)
+def test_pictures_are_shown_at_a_scale_that_all_make(
+    made: list[tuple[int, ...]], shown: int
+) -> None:
+    assert session._scale_to_show(made) == shown
+
+
 def test_threads_and_samples_are_those_asked_for(lapsr: Lapsr, tiny: Path, tmp_path: Path) -> None:
     for number in range(4):
         draw(tmp_path / "in" / f"{number}.png")
