@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
-from lapsr_cli.bench import quality, speed, stages, study
+from lapsr_cli.bench import quality, session, speed, stages, study
 from lapsr_cli.bench.machine import this_machine
 from lapsr_cli.bench.meters import EnergyMeter, MemoryMeter, package_counters
 from lapsr_cli.bench.quality import Original
@@ -29,7 +29,7 @@ from lapsr_cli.passes import Windows
 from lapsr_cli.runtime import Runtime
 from lapsr_cli.sizes import Size
 from lapsr_cli.upscaler import Upscaler
-from tests.conftest import Ran, draw, tiny_network
+from tests.conftest import Ran, draw, run_lapsr, tiny_network
 
 Lapsr = Callable[..., Ran]
 SMALL = Size(20, 16)
@@ -321,6 +321,58 @@ def test_a_table_of_speed(lapsr: Lapsr, tiny: Path) -> None:
         "32 x 16 2x",
         "32 x 16 8x",
     ]
+
+
+def test_a_terminal_that_knows_ascii_alone(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    ran = run_lapsr("bench", "-m", tiny, "--size", "16", "-s", "2", "--runs", "1")
+    assert ran.code == 0, ran.err
+    assert "ms \\xb1" in ran.out
+
+
+@pytest.mark.parametrize(("bottleneck", "words"), [("decode", "reads"), ("encode", "writes")])
+def test_advice_is_about_the_bottleneck(
+    network: LaplacianPyramid, bottleneck: str, words: str
+) -> None:
+    upscaler = Upscaler({"tiny": network}, choose("cpu"))
+    assert words in stages._advice(bottleneck, upscaler, [Path("a.png")])
+
+
+def test_a_known_set_stands_beside_what_was_published(
+    lapsr: Lapsr, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How sets are told has tests of its own; pictures of their sizes take long."""
+    draw(tmp_path / "mine" / "a.png", 40, 32)
+    monkeypatch.setattr(session, "recognise", lambda sizes: "Set5")
+    ran = lapsr("bench", "-m", tiny, "--dataset", tmp_path / "mine", "-s", "2,4", "--json")
+    assert ran.code == 0, ran.err
+    rows = json.loads(ran.out)["published"]
+    assert {(row["dataset"], row["scale"]) for row in rows} == {("Set5", 2), ("Set5", 4)}
+
+
+@pytest.mark.parametrize(
+    ("made", "shown"), [([(2, 4, 8), (2, 4)], 4), ([(2, 8), (2, 8)], 8), ([(2,), (2, 4)], 2)]
+)
+def test_pictures_are_shown_at_a_scale_that_all_make(
+    made: list[tuple[int, ...]], shown: int
+) -> None:
+    assert session._scale_to_show(made) == shown
+
+
+def test_threads_and_samples_are_those_asked_for(lapsr: Lapsr, tiny: Path, tmp_path: Path) -> None:
+    for number in range(4):
+        draw(tmp_path / "in" / f"{number}.png")
+    before = torch.get_num_threads()
+    few = ("--size", "8", "-s", "2", "--runs", "2", "--pictures", tmp_path / "in", "--sample", "3")
+    try:
+        ran = lapsr("bench", "-m", tiny, *few, "--threads", "1", "--json", "--study", "params")
+        results = json.loads(ran.out)
+        timed = json.loads(lapsr("bench", "-m", tiny, *few, "--threads", "1", "--json").out)
+    finally:
+        torch.set_num_threads(before)
+    assert results["machine"]["threads"] == 1
+    assert {row["seconds"]["runs"] for row in results["studies"]} == {2}
+    assert [row["content"] for row in timed["speeds"]] == ["0.png", "1.png", "2.png"]
 
 
 def test_json_of_everything(lapsr: Lapsr, tiny: Path, tmp_path: Path) -> None:

@@ -141,6 +141,16 @@ def test_transparent_pictures_asked_for_as_jpeg_become_png(upscale: Lapsr, tmp_p
     assert "warning" not in ran.err
 
 
+def test_bits_that_are_lost_are_said(upscale: Lapsr, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    Image.fromarray(np.zeros((6, 8), np.uint16)).save(tmp_path / "in" / "a.png")
+    assert "warning: " not in upscale().err
+    ran = upscale("-f", "jpg")
+    (warning,) = (line for line in ran.error_lines if line.startswith("warning: "))
+    assert warning.endswith("a.png: 16 bits a sample became 8, which is what JPEG holds")
+    assert "1 warnings" in ran.error_lines[-1]
+
+
 def test_a_background_flattens(upscale: Lapsr, tmp_path: Path) -> None:
     half_clear(tmp_path / "in" / "clear.png")
     ran = upscale("-f", "jpg", "--background", "#0000ff", "--quality", "100")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from io import TextIOWrapper
 
 import click
 
@@ -36,6 +37,9 @@ lapsr.add_command(weights)
 
 def main() -> None:
     """Run the command line; every expected error becomes one line and its exit code."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        # As stderr: what the terminal's encoding lacks, in a name or a unit, ends nothing.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = lapsr.main(standalone_mode=False)
     except LapsrError as error:
