@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -573,6 +574,9 @@ def test_a_full_disk_ends_the_run_and_leaves_whole_pictures(
     last = ran.error_lines[-1]
     assert last.startswith("lapsr: ")
     assert "No space left on device" in last
+    (warning,) = (line for line in ran.error_lines if line.startswith("warning: the results"))
+    # 60 pictures of 160 x 160 to 168 x 160 pixels, three bytes each, in 400 kB.
+    assert re.search(r"about (4|5) MB, and .* 0 MB free", warning)
     (stopped,) = (line for line in ran.error_lines if line.startswith("stopped: "))
     there = list(small_disk.iterdir())
     assert 0 < len(there) < 60

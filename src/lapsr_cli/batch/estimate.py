@@ -16,11 +16,12 @@ from lapsr_cli.image_io import SUFFIXES, Header
 from lapsr_cli.sizes import Size, Target, enlargement
 from lapsr_cli.upscaler import Upscaler
 
-__all__ = ["Forecast", "forecasts", "seconds_per_pixel"]
+__all__ = ["Forecast", "bytes_to_write", "forecasts", "seconds_per_pixel"]
 
 _BYTES_PER_SAMPLE = {"JPEG": 0.2, "PNG": 0.6, "WEBP": 0.1, "TIFF": 0.7, "AVIF": 0.08, "GIF": 0.25}
 """Of photographs at the default settings, roughly; what is not named is not compressed."""
 _TRIAL_SIDE = 96
+_SAMPLE = 64
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,13 @@ def forecasts(works: Sequence[Work], scales: Sequence[int], limits: Limits) -> I
             yield Forecast(work, None, {}, 0, 1, str(error))
         else:
             yield _forecast(work, header, scales)
+
+
+def bytes_to_write(works: Sequence[Work], scales: Sequence[int], limits: Limits) -> int:
+    """Of all results, roughly, from the headers of 64 pictures that are spread over them."""
+    step = max(1.0, len(works) / _SAMPLE)
+    sample = [works[int(number * step)] for number in range(min(len(works), _SAMPLE))]
+    return round(step * sum(each.bytes for each in forecasts(sample, scales, limits)))
 
 
 def _forecast(work: Work, header: Header, scales: Sequence[int]) -> Forecast:

@@ -189,6 +189,12 @@ def _scales_of_all(options: BenchOptions, networks: Sequence[_Network]) -> list[
     return sorted({scale for each in networks for scale in _scales(options, each, _ALL)})
 
 
+def _scale_to_show(made: Sequence[Sequence[int]]) -> int | None:
+    """4x if every network makes it, else the largest that all make, if there is one."""
+    common = set.intersection(*map(set, made))
+    return 4 if 4 in common else max(common, default=None)
+
+
 @dataclass(frozen=True)
 class _Material:
     """The user's pictures, read before anything is measured. ``files``: of the folder that is timed
@@ -317,14 +323,13 @@ class _Session:
             yield from study.measure(options, device, models, originals)
 
     def crops(self) -> Iterator[Example]:
-        """Of every dataset, at 4x if every network makes it, else at the largest that all make."""
+        """Of every dataset, at one scale that every network makes."""
         if not (self.options.crops and self.material.datasets):
             return
-        common = set.intersection(*(set(self._scales(each, _ALL)) for each in self.networks))
-        if not common:
-            return
+        scale = _scale_to_show([self._scales(each, _ALL) for each in self.networks])
         for originals in self.material.datasets.values():
-            yield from examples(originals, self._evaluators, 4 if 4 in common else max(common))
+            if scale is not None:
+                yield from examples(originals, self._evaluators, scale)
 
     def _scales(self, network: _Network, default: tuple[int, ...]) -> tuple[int, ...]:
         return _scales(self.options, network, default)

@@ -14,15 +14,13 @@ if TYPE_CHECKING:
     from lapsr_cli.sizes import Size
     from lapsr_cli.upscaler import Upscaler
 
-__all__ = ["show_forecast"]
+__all__ = ["show_forecast", "warn_of_the_disk"]
 
 
 def show_forecast(
     todo: Plan, upscaler: Upscaler, selection: Selection, limits: Limits, *, as_json: bool
 ) -> int:
     """Say what would be written, how large, how long it would take."""
-    import shutil
-
     from lapsr_cli.batch.estimate import forecasts, seconds_per_pixel
     from lapsr_cli.cli.terminal import say
 
@@ -43,13 +41,34 @@ def show_forecast(
     written = sum(each.bytes for each in found)
     files = sum(len(each.sizes) for each in found)
     skipped = sum(outcome.status == "skipped" for outcome in todo.settled)
-    there = next(p for p in (selection.output, *selection.output.absolute().parents) if p.exists())
-    free = shutil.disk_usage(there).free
+    free = _free_at(selection.output)
     say(
         f"{files} files from {len(found)} pictures, {skipped} skipped, {len(problems)} would fail;"
         f" about {written / 1e6:.0f} MB ({free / 1e9:.1f} GB free), {seconds:.0f} s of the network"
     )
     return 1 if problems else 0
+
+
+def warn_of_the_disk(todo: Plan, upscaler: Upscaler, selection: Selection, limits: Limits) -> None:
+    """Say before the work that the results may find no room."""
+    from lapsr_cli.batch.estimate import bytes_to_write
+    from lapsr_cli.cli.terminal import say
+
+    need = bytes_to_write(todo.works, upscaler.config.scales, limits)
+    free = _free_at(selection.output)
+    if need > free:
+        say(
+            f"warning: the results take about {need / 1e6:.0f} MB, and {selection.output} has"
+            f" {free / 1e6:.0f} MB free"
+        )
+
+
+def _free_at(folder: Path) -> int:
+    """Bytes on the disk of a folder that need not be there yet."""
+    import shutil
+
+    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    return shutil.disk_usage(there).free
 
 
 def _line(path: Path, size: Size, *, as_json: bool) -> str:

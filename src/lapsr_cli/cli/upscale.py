@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lapsr_cli.cli.forecast import show_forecast
+from lapsr_cli.cli.forecast import show_forecast, warn_of_the_disk
 from lapsr_cli.cli.interrupts import stop_signal
 from lapsr_cli.cli.values import bytes_of, colour, number
 from lapsr_cli.errors import INTERRUPTED, LapsrError, UsageError
@@ -287,6 +287,7 @@ def _upscale(wish: Wish) -> int:
         say(f"removed {swept} half-written files that killed runs had left")
     for line in _introduction(upscalers):
         say(line)
+    warn_of_the_disk(todo, upscalers[0], selection, limits)
     with stop_signal("finishing what is begun; Ctrl-C again stops at once") as stop:
         return _Session(wish, selection, limits, upscalers, stop).run(todo)
 
