@@ -35,7 +35,7 @@ def one_core() -> Iterator[None]:
 
 
 def relayed(items: Iterable[T]) -> Iterator[T]:
-    """The same items, made by a thread of their own, and at most two ahead.
+    """The same items, made by a thread of their own with one core, at most two ahead.
 
     What goes wrong there is raised here. The thread ends when the items do, or when nobody takes
     them any more.
@@ -63,12 +63,11 @@ class _End:
         self.error = error
 
 
-def _make(
-    items: Iterable[T], made: queue.Queue[T | _End], abandoned: threading.Event
-) -> None:
+def _make(items: Iterable[T], made: queue.Queue[T | _End], abandoned: threading.Event) -> None:
     end = _End()
     try:
-        with torch.inference_mode(), one_core():
+        torch.set_num_threads(1)
+        with torch.inference_mode():
             for item in items:
                 made.put(item)
                 if abandoned.is_set():

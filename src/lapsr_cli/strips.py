@@ -13,6 +13,7 @@ strip does both. Up and conv_res are one convolution at half the size (see `fuse
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from lapsr_cli.fused import FusedPyramid, bias_through, cropped, residual_kernel
 from lapsr_cli.model import NEGATIVE_SLOPE, Level, PyramidConfig, Skip
 from lapsr_cli.relay import one_core, relayed
+from lapsr_cli.winograd import RowWinograd
 
 __all__ = ["StripPyramid", "bytes_per_column"]
 
@@ -29,6 +31,7 @@ _STRIP_PIXELS = 4096
 """Of one feature map of a strip: 1 MiB of 64 channels in fp32, half of a core's cache."""
 _LEAST_ROWS = 4
 """Two rows are copied again for every strip, whatever its height."""
+
 
 class StripPyramid(FusedPyramid):
     """A LaplacianPyramid, parameter for parameter, that computes in strips and has no gradients.
@@ -70,8 +73,8 @@ class StripPyramid(FusedPyramid):
             height, width = config.factor * height, config.factor * width
             residuals.append(luma.new_empty(batch, 1, height, width))
             merged = config.shared and config.factor == 2
-            climb = _climb_merged if merged else _climb
-            strips = climb(config, level, strips, residuals[-1], further=number < last)
+            climb = _climb_merged if merged else partial(_climb, config)
+            strips = climb(level, strips, residuals[-1], further=number < last)
         with one_core():
             for _ in strips:
                 pass  # the last level draws the strips through all of them
@@ -146,9 +149,10 @@ def _convolutions(conv: nn.Module, strips: Strips) -> Strips:
     """One layer of a level: activation, convolution. LapSRN's activation after each convolution
     is the same, for what nobody else reads: it is then that of the next layer."""
     assert isinstance(conv, nn.Conv2d)
+    convolve = RowWinograd(conv) if conv.weight.dtype.itemsize >= 4 else partial(_convolved, conv)
     sight = _Sight()
     for rows, skip, last in strips:
-        yield Strip(_convolved(conv, sight(rows, last=last)), skip, last)
+        yield Strip(convolve(sight(rows, last=last)), skip, last)
 
 
 def _skips(kind: Skip, strips: Strips) -> Strips:
@@ -163,9 +167,7 @@ def _skips(kind: Skip, strips: Strips) -> Strips:
         yield Strip(x, source if kind == "ss" else x, last)
 
 
-def _climb_merged(
-    config: PyramidConfig, level: Level, strips: Strips, residual: Tensor, *, further: bool
-) -> Strips:
+def _climb_merged(level: Level, strips: Strips, residual: Tensor, *, further: bool) -> Strips:
     """A level of MS-LapSRN: puts its rows into ``residual`` (B, 1, 2H, 2W), and gives the features
     of the next level if there is a ``further`` one."""
     sight = _Sight()
