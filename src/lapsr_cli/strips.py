@@ -65,10 +65,12 @@ class StripPyramid(FusedPyramid):
         residuals: list[Tensor] = []
         for number in range(1, last + 1):
             level = self.level(number)
-            strips = _no_higher_than(self._rows(batch * width), strips)
+            rows = self._rows(batch * width)
+            strips = _as_sources(_no_higher_than(rows, strips))
             for _ in range(config.recursions):
                 for conv in level.convs:
-                    strips = shares.share(_convolutions(conv, strips), number)
+                    strips = _no_higher_than(2 * rows, _convolutions(conv, strips))
+                    strips = shares.share(strips, number)
                 strips = _skips(config.skip, strips)
             height, width = config.factor * height, config.factor * width
             residuals.append(luma.new_empty(batch, 1, height, width))
@@ -110,10 +112,10 @@ def bytes_per_column(config: PyramidConfig, scale: int, dtype: torch.dtype) -> i
     """Memory that the features of a pass take for each column of the picture, at most.
 
     Rows kept by the convolutions and waiting beside them, and the maps of the last strip, which
-    becomes higher from layer to layer: measured to be up to 19 rows for each convolution of a
+    becomes higher from layer to layer: measured to be up to 23 rows for each convolution of a
     level. Each level is as many times wider as it enlarges.
     """
-    rows = 19 * config.depth * config.recursions + 20
+    rows = 23 * config.depth * config.recursions + 20
     widths: int = sum(config.factor**number for number in range(config.level_of(scale)))
     return rows * widths * config.channels * dtype.itemsize
 
@@ -138,11 +140,19 @@ class _Shares:
 
 
 def _no_higher_than(most: int, strips: Strips) -> Strips:
-    """The same rows in strips of at most ``most``, as the source of a level."""
+    """The same rows in strips of at most ``most``. The last one grows by a row in every layer."""
+    for rows, skip, last in strips:
+        *others, final = torch.split(rows, most, dim=2)
+        for piece in others:
+            yield Strip(piece, skip, last=False)
+            skip = skip[:, :, :0]  # given away  # noqa: PLW2901
+        yield Strip(final, skip, last)
+
+
+def _as_sources(strips: Strips) -> Strips:
+    """What a level begins with is also what its recursive blocks add."""
     for rows, _, last in strips:
-        pieces = torch.split(rows, most, dim=2)
-        for number, piece in enumerate(pieces, start=1):
-            yield Strip(piece, piece, last and number == len(pieces))
+        yield Strip(rows, rows, last)
 
 
 def _convolutions(conv: nn.Module, strips: Strips) -> Strips:
