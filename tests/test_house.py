@@ -23,7 +23,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 FLOORS: list[list[str]] = [
     ["errors", "lines"],
     ["model"],
-    ["color", "fused", "resize", "tiling"],
+    ["color", "fused", "relay", "resize", "tiling", "winograd"],
     ["strips"],
     ["metrics"],
     ["files"],
@@ -88,7 +88,16 @@ def test_click_and_printing_stay_on_the_top_floor() -> None:
 
 def test_mathematics_knows_no_files_and_no_logging() -> None:
     for path in MODULES:
-        if room_of(path) in {"model", "color", "fused", "strips", "resize", "tiling", "metrics"}:
+        if room_of(path) in {
+            "model",
+            "color",
+            "fused",
+            "strips",
+            "winograd",
+            "resize",
+            "tiling",
+            "metrics",
+        }:
             assert not {"pathlib", "os", "io", "logging"} & set(imported(path)), path
 
 

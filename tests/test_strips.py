@@ -13,8 +13,8 @@ from tests.conftest import SMALL_CONFIGS, random_network
 
 def in_strips(reference: LaplacianPyramid, pixels: int) -> StripPyramid:
     """The same network, in float64."""
-    strips = StripPyramid(reference.config, strip_pixels=pixels).double().requires_grad_(False)
-    strips.load_state_dict(reference.state_dict())
+    strips = StripPyramid(reference.config, strip_pixels=pixels, whole_pixels=0).double()
+    strips.requires_grad_(requires_grad=False).load_state_dict(reference.state_dict())
     return strips
 
 
@@ -45,3 +45,24 @@ def test_equal_pictures(
     luma = torch.rand(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     scale = config.scales[min(level, len(config.scales) - 1)]
     assert_equal_pictures(reference, in_strips(reference, pixels), luma, scale)
+
+
+def test_fp32_is_near_the_reference() -> None:
+    """The published shape, D5R8, over several strips and with Winograd's convolution."""
+    torch.manual_seed(0)
+    reference = LaplacianPyramid(PyramidConfig(depth=5, recursions=8)).requires_grad_(False)
+    torch.nn.init.normal_(reference.conv_in.weight, std=0.05)
+    for parameter in reference.level(1).convs.parameters():
+        parameter.mul_(0.5)  # or forty layers of first weights would grow beyond any picture
+    strips = StripPyramid(reference.config, strip_pixels=512, whole_pixels=0)
+    strips.requires_grad_(requires_grad=False).load_state_dict(reference.state_dict())
+    luma = torch.rand(1, 1, 40, 33)
+    assert (strips(luma, 2)[2] - reference(luma, 2)[2]).abs().max() < 1e-5
+
+
+def test_a_small_picture_goes_through_whole() -> None:
+    reference = random_network(SMALL_CONFIGS[0])
+    whole = StripPyramid(reference.config).double().requires_grad_(requires_grad=False)
+    whole.load_state_dict(reference.state_dict())
+    luma = torch.rand(1, 1, 9, 7, dtype=torch.float64)
+    assert_equal_pictures(reference, whole, luma, 8)

@@ -13,107 +13,195 @@ strip does both. Up and conv_res are one convolution at half the size (see `fuse
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lapsr_cli.fused import FusedPyramid, bias_through, cropped, residual_kernel
-from lapsr_cli.model import NEGATIVE_SLOPE, Level, PyramidConfig
+from lapsr_cli.model import NEGATIVE_SLOPE, Level, PyramidConfig, Skip
+from lapsr_cli.relay import one_core, relayed
+from lapsr_cli.winograd import RowWinograd
 
 __all__ = ["StripPyramid", "bytes_per_column"]
 
-_STRIP_PIXELS = 65536
-"""Of one feature map of a strip: 16 MiB of 64 channels in fp32."""
+_STRIP_PIXELS = 8192
+"""Of one feature map of a strip: 2 MiB of 64 channels in fp32."""
+_WHOLE_PIXELS = 131072
+"""Measured: 6,144 pixels take half as long whole, 49,152 a tenth less, 262,144 a tenth more."""
 _LEAST_ROWS = 4
 """Two rows are copied again for every strip, whatever its height."""
-
-Strips = Iterator[tuple[Tensor, bool]]
-"""(B, C, n, W) from top to bottom, and whether its last row is the picture's; n may be 0."""
+_LEAST_STRIPS = 8
+"""A thread waits for the first strip of the one before it."""
 
 
 class StripPyramid(FusedPyramid):
     """A LaplacianPyramid, parameter for parameter, that computes in strips and has no gradients.
 
-    ``strip_pixels``: of one strip, the windows of a batch together.
+    ``strip_pixels``: of one strip, the windows of a batch together. As many threads as torch has
+    for one operation share the layers. ``whole_pixels``: where the last level reads fewer, there is
+    too little for that, and they share every operation on whole maps, as in FusedPyramid.
     """
 
-    def __init__(self, config: PyramidConfig, *, strip_pixels: int = _STRIP_PIXELS) -> None:
+    def __init__(
+        self,
+        config: PyramidConfig,
+        *,
+        strip_pixels: int = _STRIP_PIXELS,
+        whole_pixels: int = _WHOLE_PIXELS,
+    ) -> None:
         super().__init__(config)
         self.strip_pixels = strip_pixels
+        self.whole_pixels = whole_pixels
 
+    @torch.inference_mode()
     def forward(self, luma: Tensor, scale: int | None = None) -> dict[int, Tensor]:
         """As in LaplacianPyramid."""
-        config = self.config
-        last = config.level_of(scale) if scale else len(config.scales)
-        batch, _, height, width = luma.shape
-        strips = self._first_features(luma)
-        residuals: list[Tensor] = []
-        for number in range(1, last + 1):
-            strips = _no_higher_than(self._rows(batch * width), strips)
-            height, width = config.factor * height, config.factor * width
-            residuals.append(luma.new_empty(batch, 1, height, width))
-            level = self.level(number)
-            merged = config.shared and config.factor == 2
-            climb = _climb_merged if merged else _climb
-            strips = climb(config, level, strips, residuals[-1], further=number < last)
-        for _ in strips:
-            pass  # the last level draws the strips through all of them
+        last = self.config.level_of(scale) if scale else len(self.config.scales)
+        if luma.numel() * self.config.factor ** (2 * last - 2) < self.whole_pixels:
+            return super().forward(luma, scale)
+        residuals = self._residuals(luma, last)
         pictures: dict[int, Tensor] = {}
         picture = luma
         for number, residual in enumerate(residuals, start=1):
             picture = self.level(number).add_image(picture, residual)
-            pictures[config.scales[number - 1]] = picture
+            pictures[self.config.scales[number - 1]] = picture
         return pictures
 
-    def _rows(self, across: int) -> int:
-        """How high a strip is that is ``across`` pixels wide, the windows of a batch together."""
-        return max(_LEAST_ROWS, self.strip_pixels // across)
+    def _residuals(self, luma: Tensor, last: int) -> list[Tensor]:
+        """(B, 1, H, W) -> one for each level up to the last, (B, 1, 2H, 2W) and so on."""
+        config = self.config
+        batch, _, height, width = luma.shape
+        shares = _Shares(config, last, torch.get_num_threads())
+        strips = self._first_features(luma)
+        residuals: list[Tensor] = []
+        for number in range(1, last + 1):
+            level = self.level(number)
+            rows = self._rows(height, batch * width)
+            strips = _as_sources(_no_higher_than(rows, strips))
+            for _ in range(config.recursions):
+                for conv in level.convs:
+                    strips = _no_higher_than(2 * rows, _convolutions(conv, strips))
+                    strips = shares.share(strips, number)
+                strips = _skips(config.skip, strips)
+            height, width = config.factor * height, config.factor * width
+            residuals.append(luma.new_empty(batch, 1, height, width))
+            merged = config.shared and config.factor == 2
+            climb = _climb_merged if merged else partial(_climb, config)
+            strips = climb(level, strips, residuals[-1], further=number < last)
+        with one_core():
+            for _ in strips:
+                pass  # the last level draws the strips through all of them
+        return residuals
+
+    def _rows(self, height: int, across: int) -> int:
+        """How high a strip is of a map ``across`` pixels wide, the windows of a batch together."""
+        return max(_LEAST_ROWS, min(self.strip_pixels // across, height // _LEAST_STRIPS))
 
     def _first_features(self, luma: Tensor) -> Strips:
         """conv_in, whose input is there as a whole."""
         batch, _, height, width = luma.shape
         padded = F.pad(luma.to(self.conv_in.weight.dtype), (0, 0, 1, 1))  # (B, 1, H + 2, W)
-        rows = self._rows(batch * width)
+        rows = self._rows(height, batch * width)
         for top in range(0, height, rows):
-            window = padded[:, :, top : top + rows + 2]
-            yield _convolved(self.conv_in, window), top + rows >= height
+            features = _convolved(self.conv_in, padded[:, :, top : top + rows + 2])
+            yield Strip(features, features, top + rows >= height)
+
+
+class Strip(NamedTuple):
+    """Rows of a level, from top to bottom. ``skip``: what is added to them at the end of the
+    recursive block, which lies ahead of them; ``last``: whether they reach the picture's end."""
+
+    rows: Tensor  # (B, C, n, W), n may be 0
+    skip: Tensor  # (B, C, m, W)
+    last: bool
+
+
+Strips = Iterator[Strip]
 
 
 def bytes_per_column(config: PyramidConfig, scale: int, dtype: torch.dtype) -> int:
     """Memory that the features of a pass take for each column of the picture, at most.
 
     Rows kept by the convolutions and waiting beside them, and the maps of the last strip, which
-    becomes higher from layer to layer: measured to be up to 19 rows for each convolution of a
+    becomes higher from layer to layer: measured to be up to 23 rows for each convolution of a
     level. Each level is as many times wider as it enlarges.
     """
-    rows = 19 * config.depth * config.recursions + 20
+    rows = 23 * config.depth * config.recursions + 20
     widths: int = sum(config.factor**number for number in range(config.level_of(scale)))
     return rows * widths * config.channels * dtype.itemsize
 
 
+class _Shares:
+    """Where along the convolutions the next thread takes over, so that all have as much to do."""
+
+    def __init__(self, config: PyramidConfig, last: int, threads: int) -> None:
+        levels = range(1, last + 1)
+        self._costs = {number: config.factor ** (2 * number - 2) for number in levels}
+        layers = config.depth * config.recursions + 1  # the upsampling is about one more
+        self._share = layers * sum(self._costs.values()) / threads
+        self._taken = 0.0
+
+    def share(self, strips: Strips, number: int) -> Strips:
+        """A layer of level ``number``; from here on in another thread if this one's are enough."""
+        self._taken += self._costs[number]
+        if self._taken + self._costs[number] / 2 < self._share:
+            return strips
+        self._taken -= self._share
+        return relayed(strips)
+
+
 def _no_higher_than(most: int, strips: Strips) -> Strips:
-    """The same rows in strips of at most ``most``."""
-    for rows, last in strips:
-        pieces = torch.split(rows, most, dim=2)
-        for number, piece in enumerate(pieces, start=1):
-            yield piece, last and number == len(pieces)
+    """The same rows in strips of at most ``most``. The last one grows by a row in every layer."""
+    for rows, skip, last in strips:
+        *others, final = torch.split(rows, most, dim=2)
+        for piece in others:
+            yield Strip(piece, skip, last=False)
+            skip = skip[:, :, :0]  # given away  # noqa: PLW2901
+        yield Strip(final, skip, last)
 
 
-def _climb_merged(
-    config: PyramidConfig, level: Level, strips: Strips, residual: Tensor, *, further: bool
-) -> Strips:
+def _as_sources(strips: Strips) -> Strips:
+    """What a level begins with is also what its recursive blocks add."""
+    for rows, _, last in strips:
+        yield Strip(rows, rows, last)
+
+
+def _convolutions(conv: nn.Module, strips: Strips) -> Strips:
+    """One layer of a level: activation, convolution. LapSRN's activation after each convolution
+    is the same, for what nobody else reads: it is then that of the next layer."""
+    assert isinstance(conv, nn.Conv2d)
+    convolve = RowWinograd(conv) if conv.weight.dtype.itemsize >= 4 else partial(_convolved, conv)
+    sight = _Sight()
+    for rows, skip, last in strips:
+        yield Strip(convolve(sight(rows, last=last)), skip, last)
+
+
+def _skips(kind: Skip, strips: Strips) -> Strips:
+    """The end of a recursive block."""
+    delay = _Delay()
+    for rows, skip, last in strips:
+        if kind == "ns":
+            yield Strip(rows, rows, last)
+            continue
+        source = delay(skip, rows.shape[2])
+        x = rows.add_(source)
+        yield Strip(x, source if kind == "ss" else x, last)
+
+
+def _climb_merged(level: Level, strips: Strips, residual: Tensor, *, further: bool) -> Strips:
     """A level of MS-LapSRN: puts its rows into ``residual`` (B, 1, 2H, 2W), and gives the features
     of the next level if there is a ``further`` one."""
-    body, sight = _Body(config, level), _Sight()
+    sight = _Sight()
     kernel = residual_kernel(level)
     assert level.conv_res.bias is not None
     bias = bias_through(level).sum() + level.conv_res.bias
     up = _Doubling(level)
     columns: list[Tensor] = []
     done = 0
-    for rows, last in strips:
-        features = body(rows, last=last)  # (B, C, n, W)
+    for features, _, last in strips:
         window = sight(features, last=last)  # (B, C, kept + n, W)
         parts = _valid(window, kernel, bias.expand(4))  # (B, 4, m, W), m = n but at the ends
         top, done = done, done + 2 * parts.shape[2]
@@ -123,7 +211,8 @@ def _climb_merged(
         if last:
             _settle_edges(level, residual, read[:, :, -1:], torch.cat(columns, dim=2))
         if further:
-            yield up(read), last
+            upsampled = up(read)
+            yield Strip(upsampled, upsampled, last)
 
 
 def _settle_edges(level: Level, residual: Tensor, last_row: Tensor, last_column: Tensor) -> None:
@@ -148,12 +237,11 @@ def _climb(
 ) -> Strips:
     """The same for LapSRN, and for one level that enlarges more than twice, as the reference has
     it: up, then conv_res."""
-    body, sight, sight_of_res = _Body(config, level), _Sight(), _Sight()
+    sight, sight_of_res = _Sight(), _Sight()
     factor = config.factor
     crop = (factor - 2) // 2  # as in Level.upsample
     given = done = 0
-    for rows, last in strips:
-        features = body(rows, last=last)  # (B, C, n, W)
+    for features, _, last in strips:
         count, width = features.shape[2:]
         read = _new_rows_and_one(sight(features, last=last), count, last=last)  # (B, C, 1 + n, W)
         above = factor if given else factor + crop
@@ -165,37 +253,7 @@ def _climb(
         top, done = done, done + part.shape[2]
         residual[:, :, top:done] = part
         if further:
-            yield upsampled, last
-
-
-class _Body:
-    """The convolutions of a level between its input and its upsampling, their rows kept.
-
-    Activation comes before each, in MS-LapSRN; LapSRN's after each is the same, for what nobody
-    else reads: it is then that of the next layer.
-    """
-
-    def __init__(self, config: PyramidConfig, level: Level) -> None:
-        self.skip = config.skip
-        self.convs = [conv for conv in level.convs if isinstance(conv, nn.Conv2d)]
-        self.sights = [[_Sight() for _ in self.convs] for _ in range(config.recursions)]
-        self.delays = [_Delay() for _ in range(config.recursions)]
-
-    def __call__(self, rows: Tensor, *, last: bool) -> Tensor:
-        """(B, C, n, W) -> (B, C, m, W), not activated."""
-        x = source = rows
-        for sights, delay in zip(self.sights, self.delays, strict=True):
-            h = x
-            for conv, sight in zip(self.convs, sights, strict=True):
-                h = _convolved(conv, sight(h, last=last))
-            if self.skip == "ss":
-                source = delay(source, h.shape[2])
-                x = h.add_(source)
-            elif self.skip == "ds":
-                x = h.add_(delay(x, h.shape[2]))
-            else:
-                x = h
-        return x
+            yield Strip(upsampled, upsampled, last)
 
 
 class _Sight:
