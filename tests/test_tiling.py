@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -121,6 +121,7 @@ def test_windows_are_counted_as_they_are_cut(
 
 
 @settings(max_examples=25)
+@example(height=40, width=40, allowed=576)
 @given(height=st.integers(40, 90), width=st.integers(40, 90), allowed=st.integers(500, 3000))
 def test_a_fitted_tile_computes_no_more_than_the_square_one(
     height: int, width: int, allowed: int
@@ -130,4 +131,4 @@ def test_a_fitted_tile_computes_no_more_than_the_square_one(
         return len(tiles) * tiles[0].shape[0] * tiles[0].shape[1]
 
     side = int(allowed**0.5) - 8
-    assert work(fit(height, width, 4, 4, allowed)) <= 1.25 * work((side, side))
+    assert work(fit(height, width, 4, 4, allowed)) <= 1.05 * work((side, side))

@@ -90,16 +90,20 @@ def fit(
         return windows * min(tile[0] + halo, height) * min(tile[1] + halo, width)
 
     candidates: list[tuple[int, int]] = []
-    for count in range(1, width + 1):
-        tile_width = -(-width // count)
+    for count in range(1, max(1, width - halo) + 1):
+        tile_width = _tile(width, count, halo)
         window_width = min(tile_width + halo, width)
         window_height = max_pixels // window_width - rows_on_top
-        tile_height = window_height if window_height >= height else window_height - halo
+        tile_height = height if window_height >= height else window_height - halo
         if tile_height >= 1:
-            candidates.append((min(tile_height, height), tile_width))
-        if window_width <= halo + 1:
-            break
+            rows = _count(height, tile_height, halo)
+            candidates.append((_tile(height, rows, halo), tile_width))
     return min(candidates, key=area, default=(1, 1))
+
+
+def _tile(length: int, count: int, halo: int) -> int:
+    """The least tile of which ``count`` windows cover ``length``."""
+    return length if count == 1 else -(-(length - halo) // count)
 
 
 def _count(length: int, tile: int, halo: int) -> int:
