@@ -31,7 +31,7 @@ def load(work: Work) -> Peer:
         picture: Luma = request.infer([luma[None, None]], share_inputs=True)[0][0, 0]
         return picture
 
-    return Peer("openvino", openvino.__version__, enlarge)
+    return Peer("openvino", openvino.__version__.partition("-")[0], enlarge)
 
 
 def _import_in_private() -> ModuleType:
