@@ -27,6 +27,7 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
+_M_ARENA_MAX = -8
 
 _NO_MEMORY = ("can't allocate memory", "could not create a primitive", "could not create a memory")
 """What torch's allocator and oneDNN say; oneDNN has no other words for it."""
@@ -125,11 +126,13 @@ def keep_freed_memory() -> None:
 
     glibc gives a feature map back to the system when it is freed, and the next one is made of
     pages that have to be cleared and mapped first: up to half the time of a pass on the CPU.
+    Threads take from one arena: those of their own give memory back whatever is said.
     This changes the whole process, so it is for programs, not for importing code.
     """
     if mallopt := _of_glibc("mallopt"):
         mallopt(_M_MMAP_MAX, 0)
         mallopt(_M_TRIM_THRESHOLD, -1)
+        mallopt(_M_ARENA_MAX, 1)
 
 
 def release_freed_memory() -> None:
