@@ -207,3 +207,13 @@ def test_what_killed_runs_left_goes_after_a_day(tmp_path: Path) -> None:
     os.utime(left, (yesterday, yesterday))
     assert sweep([tmp_path]) == 1
     assert [each.name for each in tmp_path.iterdir()] == ["b.part"]
+
+
+def test_without_an_output_folder_nothing_is_left_out(tmp_path: Path) -> None:
+    for name in ("a.png", "deep/b.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    for text in (str(tmp_path), f"{tmp_path}/*"):
+        found = find([text], [".png"])
+        assert {source.path.name for source in found.sources} == {"a.png", "b.png"}
+        assert found.problems == {}

@@ -36,19 +36,24 @@ class Found:
 
 
 def find(
-    inputs: Iterable[str], suffixes: Collection[str], output: Path, *, recursive: bool = True
+    inputs: Iterable[str],
+    suffixes: Collection[str],
+    output: Path | None = None,
+    *,
+    recursive: bool = True,
 ) -> Found:
     """Every picture that ``inputs`` (files, folders, glob patterns) name, each once, in order.
 
     Folders are searched, with all below them if ``recursive``, sorted by name, for files with one
-    of ``suffixes`` (lower case, with the dot), but not below ``output``; so are folders that match
-    a pattern. A file that is named outright is taken whatever its suffix. Raises
+    of ``suffixes`` (lower case, with the dot), but not below ``output``, if there is one; so are
+    folders that match a pattern. A file that is named outright is taken whatever its suffix. Raises
     UsageError for an input folder that is the output folder.
     """
     sources: dict[str, Source] = {}
     problems: dict[str, str] = {}
+    leave_out = None if output is None else os.path.realpath(output)
+    search = _Search(suffixes, leave_out, recursive, problems)
     for text in inputs:
-        search = _Search(suffixes, os.path.realpath(output), recursive, problems)
         for source in _sources(text, search):
             sources.setdefault(os.path.realpath(source.path), source)
     return Found(list(sources.values()), problems)
@@ -60,7 +65,7 @@ class _Search:
     lead nowhere go to ``problems``."""
 
     suffixes: Collection[str]
-    leave_out: str
+    leave_out: str | None
     recursive: bool
     problems: dict[str, str]
 
@@ -112,7 +117,9 @@ def _before_magic(pattern: Path) -> Path:
     return Path(*parts[:first])
 
 
-def _is_below(path: Path, folder: str) -> bool:
+def _is_below(path: Path, folder: str | None) -> bool:
+    if folder is None:
+        return False
     real = os.path.realpath(path)
     return real == folder or real.startswith(folder.rstrip(os.sep) + os.sep)
 

@@ -61,8 +61,7 @@ class Pair:
 def read_pictures(folder: Path, flag: str) -> tuple[dict[str, Picture], list[str]]:
     """The first frame of every picture of a folder, by its path below it, and a line for each file
     that cannot be read. Raises NothingMatched, naming ``flag``, if there is none."""
-    nowhere = folder / "lapsr-bench-writes-nothing-here"
-    found = find([str(folder)], READABLE, nowhere)
+    found = find([str(folder)], READABLE)
     pictures: dict[str, Picture] = {}
     problems = [f"{path}: {reason}" for path, reason in found.problems.items()]
     for source in found.sources:

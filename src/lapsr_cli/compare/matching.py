@@ -61,7 +61,7 @@ def _match_folders(folders: Sequence[Path]) -> Matches:
     problems: list[str] = []
     groups: dict[str, list[dict[str, Path]]] = {}
     for number, folder in enumerate(folders):
-        found = find([str(folder)], READABLE, Path(os.devnull))
+        found = find([str(folder)], READABLE)
         problems += [f"{shown(path)}: {reason}" for path, reason in found.problems.items()]
         for (motif, ending), path in _named(found.sources).items():
             groups.setdefault(motif, [{} for _ in folders])[number][ending] = path
