@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from lapsr_cli.fused import FusedPyramid, bias_through, cropped, residual_kernel
 from lapsr_cli.model import NEGATIVE_SLOPE, Level, PyramidConfig, Skip
 from lapsr_cli.relay import one_core, relayed
-from lapsr_cli.winograd import RowWinograd
+from lapsr_cli.winograd import Winograd, is_for
 
 __all__ = ["StripPyramid", "bytes_per_column"]
 
@@ -82,10 +82,10 @@ class StripPyramid(FusedPyramid):
             rows = self._rows(height, batch * width)
             strips = _as_sources(_no_higher_than(rows, strips))
             for _ in range(config.recursions):
-                for conv in level.convs:
-                    strips = _no_higher_than(2 * rows, _convolutions(conv, strips))
+                for place, conv in enumerate(level.convs, start=1):
+                    ends = config.skip if place == config.depth else None
+                    strips = _no_higher_than(2 * rows, _convolutions(conv, strips, ends))
                     strips = shares.share(strips, number)
-                strips = _skips(config.skip, strips)
             height, width = config.factor * height, config.factor * width
             residuals.append(luma.new_empty(batch, 1, height, width))
             merged = config.shared and config.factor == 2
@@ -107,15 +107,17 @@ class StripPyramid(FusedPyramid):
         rows = self._rows(height, batch * width)
         for top in range(0, height, rows):
             features = _convolved(self.conv_in, padded[:, :, top : top + rows + 2])
-            yield Strip(features, features, top + rows >= height)
+            features = features.contiguous(memory_format=torch.channels_last)
+            yield Strip(features, [features], top + rows >= height)
 
 
 class Strip(NamedTuple):
     """Rows of a level, from top to bottom. ``skip``: what is added to them at the end of the
-    recursive block, which lies ahead of them; ``last``: whether they reach the picture's end."""
+    recursive block, which lies ahead of them, one piece below the other; ``last``: whether they
+    reach the picture's end."""
 
     rows: Tensor  # (B, C, n, W), n may be 0
-    skip: Tensor  # (B, C, m, W)
+    skip: list[Tensor]  # (B, C, m, W)
     last: bool
 
 
@@ -159,36 +161,65 @@ def _no_higher_than(most: int, strips: Strips) -> Strips:
         *others, final = torch.split(rows, most, dim=2)
         for piece in others:
             yield Strip(piece, skip, last=False)
-            skip = skip[:, :, :0]  # given away  # noqa: PLW2901
+            skip = []  # given away  # noqa: PLW2901
         yield Strip(final, skip, last)
 
 
 def _as_sources(strips: Strips) -> Strips:
     """What a level begins with is also what its recursive blocks add."""
     for rows, _, last in strips:
-        yield Strip(rows, rows, last)
+        yield Strip(rows, [rows], last)
 
 
-def _convolutions(conv: nn.Module, strips: Strips) -> Strips:
-    """One layer of a level: activation, convolution. LapSRN's activation after each convolution
-    is the same, for what nobody else reads: it is then that of the next layer."""
+def _convolutions(conv: nn.Module, strips: Strips, ends: Skip | None) -> Strips:
+    """One layer of a level: activation, convolution, and the sum if it ``ends`` a recursive block.
+    LapSRN's activation after each convolution is the same, for what nobody else reads: it is then
+    that of the next layer."""
     assert isinstance(conv, nn.Conv2d)
-    convolve = RowWinograd(conv) if conv.weight.dtype.itemsize >= 4 else partial(_convolved, conv)
-    sight = _Sight()
-    for rows, skip, last in strips:
-        yield Strip(convolve(sight(rows, last=last)), skip, last)
+    layer = _ByWinograd(conv) if is_for(conv) else _Directly(conv)
+    return _through(layer, strips, ends)
 
 
-def _skips(kind: Skip, strips: Strips) -> Strips:
-    """The end of a recursive block."""
+def _through(layer: _ByWinograd | _Directly, strips: Strips, ends: Skip | None) -> Strips:
     delay = _Delay()
+    seen = given = 0
     for rows, skip, last in strips:
-        if kind == "ns":
-            yield Strip(rows, rows, last)
-            continue
-        source = delay(skip, rows.shape[2])
-        x = rows.add_(source)
-        yield Strip(x, source if kind == "ss" else x, last)
+        seen += rows.shape[2]
+        count = max(0, seen - (not last)) - given  # it looks one row ahead
+        given += count
+        if ends is None:
+            yield Strip(layer(rows, [], last=last), skip, last)
+        elif ends == "ns":
+            x = layer(rows, [], last=last)
+            yield Strip(x, [x], last)
+        else:
+            source = delay(skip, count)
+            x = layer(rows, source, last=last)
+            yield Strip(x, source if ends == "ss" else [x], last)
+
+
+class _Directly:
+    def __init__(self, conv: nn.Conv2d) -> None:
+        self._conv = conv
+        self._sight = _Sight()
+
+    def __call__(self, rows: Tensor, added: list[Tensor], *, last: bool) -> Tensor:
+        made = _convolved(self._conv, self._sight(rows, last=last))
+        return made.add_(torch.cat(added, dim=2)) if added else made
+
+
+class _ByWinograd:
+    def __init__(self, conv: nn.Conv2d) -> None:
+        self._convolve = Winograd(conv)
+        self._kept: list[Tensor] = []
+
+    def __call__(self, rows: Tensor, added: list[Tensor], *, last: bool) -> Tensor:
+        pieces = [*self._kept, rows]
+        top = not self._kept or self._kept[0].shape[2] < 2  # zeros are among the last two rows
+        made = self._convolve(pieces, added, top=top, bottom=last)
+        lowest = rows if rows.shape[2] >= 2 else torch.cat(pieces, dim=2)
+        self._kept = [lowest[:, :, -2:].clone(memory_format=torch.channels_last)]
+        return made
 
 
 def _climb_merged(level: Level, strips: Strips, residual: Tensor, *, further: bool) -> Strips:
@@ -212,7 +243,7 @@ def _climb_merged(level: Level, strips: Strips, residual: Tensor, *, further: bo
             _settle_edges(level, residual, read[:, :, -1:], torch.cat(columns, dim=2))
         if further:
             upsampled = up(read)
-            yield Strip(upsampled, upsampled, last)
+            yield Strip(upsampled, [upsampled], last)
 
 
 def _settle_edges(level: Level, residual: Tensor, last_row: Tensor, last_column: Tensor) -> None:
@@ -253,7 +284,7 @@ def _climb(
         top, done = done, done + part.shape[2]
         residual[:, :, top:done] = part
         if further:
-            yield Strip(upsampled, upsampled, last)
+            yield Strip(upsampled, [upsampled], last)
 
 
 class _Sight:
@@ -296,14 +327,20 @@ class _Delay:
     """Rows that wait until those of the convolutions beside them have come as far."""
 
     def __init__(self) -> None:
-        self._waiting: Tensor | None = None
+        self._waiting: list[Tensor] = []
 
-    def __call__(self, rows: Tensor, count: int) -> Tensor:
-        """Take ``rows`` in, and give the ``count`` uppermost of what waits."""
-        if self._waiting is not None:
-            rows = torch.cat([self._waiting, rows], dim=2)
-        self._waiting = rows[:, :, count:].clone()
-        return rows[:, :, :count]
+    def __call__(self, pieces: list[Tensor], count: int) -> list[Tensor]:
+        """Take ``pieces`` in, and give the ``count`` uppermost rows of what waits."""
+        self._waiting += pieces
+        given: list[Tensor] = []
+        while count:
+            piece = self._waiting.pop(0)
+            if piece.shape[2] > count:
+                self._waiting.insert(0, piece[:, :, count:])
+                piece = piece[:, :, :count]
+            given.append(piece)
+            count -= piece.shape[2]
+        return given
 
 
 class _Doubling:

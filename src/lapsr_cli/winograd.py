@@ -1,81 +1,347 @@
-"""3x3 convolutions with half the multiplications: Winograd's F(4, 3) along the rows.
+"""3x3 convolutions with a quarter of the multiplications: Winograd's F(4x4, 3x3).
 
-Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, CVPR 2016, section 4.3, along one
-axis: six combinations of six rows, a 1x3 convolution of each with a kernel of its own, and four
-output rows as combinations of the six results: six times 3 taps where four rows of a 3x3
-convolution take four times 9. Both axes (F(4x4, 3x3)) would save as much again, but in matrix
-products, which torch does not compute as fast as convolutions.
+Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, CVPR 2016, section 4: a tile of
+4x4 outputs from 6x6 inputs as 36 products, one matrix product over the channels for each of the 36,
+where 16 outputs of a 3x3 convolution take 16 times 9. The transforms evaluate and interpolate
+polynomials (Toom and Cook). Lavin and Gray's points 0, 1, -1, 2, -2 lose a digit in fp32; those
+here, 0 and plus and minus the square roots of 1/2 and 2, do not: Barabasz, Anderson, Soodhalter and
+Gregg, Error Analysis and Improving the Accuracy of Winograd Convolution, ACM TOMS 2020.
 """
 
 from __future__ import annotations
 
+import ctypes
+import math
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TypeVar
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["RowWinograd"]
+from lapsr_cli.codegen import Code, Function, Integer, Pointer, Processor, Vector, this_processor
+from lapsr_cli.model import NEGATIVE_SLOPE
 
-_KERNEL = (
-    (1 / 4, 0, 0),
-    (-1 / 6, -1 / 6, -1 / 6),
-    (-1 / 6, 1 / 6, -1 / 6),
-    (1 / 24, 1 / 12, 1 / 6),
-    (1 / 24, -1 / 12, 1 / 6),
-    (0, 0, 1),
-)
-"""The paper's G: the six kernels from the three rows of the one."""
+__all__ = ["Winograd", "is_for", "transformed_inputs", "transformed_outputs"]
+
+_A, _B = math.sqrt(1 / 2), math.sqrt(2)
+_POINTS = (0.0, _A, -_A, _B, -_B)  # and infinity
+_TILE, _SIDE = 4, 6
+_PRODUCTS = _SIDE**2
+_TILES = 6
+"""Side by side in a matrix product: times four vectors of channels, 24 sums in 32 registers."""
+_GROUPS = 4
+"""Of so many tiles from one reading of the kernels: what lies between the transforms, and the
+kernels of 64 channels, are then 1 MB."""
 
 
-class RowWinograd:
-    """A 3x3 convolution of rows that are there with those around them, zeros beside them."""
+N = TypeVar("N", Vector, Tensor)
 
-    def __init__(self, conv: nn.Conv2d) -> None:
-        self.conv = conv
-        transform = torch.tensor(_KERNEL, dtype=torch.float64)
-        kernels = torch.einsum("ky,oiyx->koix", transform, conv.weight.double())
-        self.kernels = [
-            kernel[:, :, None].to(conv.weight.dtype, memory_format=torch.channels_last)
-            for kernel in kernels
-        ]  # six of (C out, C in, 1, 3)
 
-    def __call__(self, window: Tensor) -> Tensor:
-        """(B, C in, n + 2, W) -> (B, C out, n, W); n from 0."""
-        batch, _, height, width = window.shape
-        count = max(0, height - 2)
+def transformed_inputs(d: Sequence[N]) -> list[N]:
+    """B^T d: six values in a line, the polynomials through which they are multiplied."""
+    even_a, odd_a = d[4] - _B**2 * d[2], d[3] - _B**2 * d[1]
+    even_b, odd_b = d[4] - _A**2 * d[2], d[3] - _A**2 * d[1]
+    return [
+        d[0] + d[4] - (_A**2 + _B**2) * d[2],  # A^2 B^2 = 1
+        even_a + _A * odd_a,
+        even_a - _A * odd_a,
+        even_b + _B * odd_b,
+        even_b - _B * odd_b,
+        d[1] + d[5] - (_A**2 + _B**2) * d[3],
+    ]
+
+
+def transformed_outputs(m: Sequence[N]) -> list[N]:
+    """A^T m: four values in a line from six products."""
+    even_a, odd_a = m[1] + m[2], m[1] - m[2]
+    even_b, odd_b = m[3] + m[4], m[3] - m[4]
+    return [
+        m[0] + even_a + even_b,
+        _A * odd_a + _B * odd_b,
+        _A**2 * even_a + _B**2 * even_b,
+        _A**3 * odd_a + _B**3 * odd_b + m[5],
+    ]
+
+
+def transformed_kernels(weight: Tensor) -> Tensor:
+    """G g G^T: (C out, C in, 3, 3) -> (36, C in, C out), computed in fp64."""
+    rows = [
+        [
+            point**power / math.prod(point - other for other in _POINTS if other != point)
+            for power in range(3)
+        ]
+        for point in _POINTS
+    ]
+    transform = torch.tensor([*rows, [0, 0, 1]], dtype=torch.float64)  # G, (6, 3)
+    taps = weight.double().permute(2, 3, 1, 0).flatten(0, 1).flatten(1)  # (9, C in C out)
+    products = torch.kron(transform, transform) @ taps  # (36, C in C out)
+    return products.to(weight.dtype).view(_PRODUCTS, weight.shape[1], weight.shape[0])
+
+
+def is_for(conv: nn.Conv2d, processor: Processor | None = None) -> bool:
+    """Whether ``conv`` is one for Winograd on this processor: 3x3, as many channels in as out,
+    which fill vectors, in fp32 or fp64."""
+    processor = processor or this_processor()
+    itemsize = conv.weight.dtype.itemsize
+    out, into, *size = conv.weight.shape
+    return (
+        conv.weight.dtype in (torch.float32, torch.float64)
+        and size == [3, 3]
+        and out == into
+        and out % (processor.vector_bytes // itemsize) == 0
+    )
+
+
+class Winograd:
+    """Leaky ReLU and the 3x3 convolution after it, of rows that are there with those around them.
+
+    Beside the rows there are zeros. On one core; from several threads at a time.
+    """
+
+    def __init__(self, conv: nn.Conv2d, processor: Processor | None = None) -> None:
+        self._channels = conv.out_channels
+        self._kernels = transformed_kernels(conv.weight)
+        self._bias = torch.zeros_like(self._kernels[0, 0]) if conv.bias is None else conv.bias
+        itemsize = conv.weight.dtype.itemsize
+        self._compute = _compiled(self._channels, itemsize, processor or this_processor())
+
+    def __call__(
+        self, pieces: Sequence[Tensor], added: Sequence[Tensor] = (), *, top: bool, bottom: bool
+    ) -> Tensor:
+        """Pieces (B, C, n, W) of a map, channels-last, one below the other, with a row of zeros
+        above them at the ``top`` of the map and below at its ``bottom`` -> (B, C, m, W), where m is
+        two less than these rows together, and not less than 0. Pieces of as many rows are
+        ``added`` to that, if there are any."""
+        batch, _, _, width = pieces[0].shape
+        count = max(0, sum(piece.shape[2] for piece in pieces) + top + bottom - 2)
         outputs = torch.empty(
-            (batch, self.conv.out_channels, count, width),
-            dtype=window.dtype,
+            (batch, self._channels, count, width),
+            dtype=self._kernels.dtype,
             memory_format=torch.channels_last,
         )
-        fours = count // 4 * 4
-        if fours:
-            self._by_fours(window[:, :, : fours + 2], outputs[:, :, :fours])
-        if fours < count:
-            outputs[:, :, fours:] = F.conv2d(
-                window[:, :, fours:], self.conv.weight, self.conv.bias, padding=(0, 1)
-            )
+        for number in range(batch if count else 0):
+            rows = [0] * top + _rows(pieces, number)
+            self._compute(rows, _rows(added, number), outputs[number], self._kernels, self._bias)
         return outputs
 
-    def _by_fours(self, window: Tensor, outputs: Tensor) -> None:
-        """(B, C in, 4k + 2, W), (B, C out, 4k, W): the paper's B^T, then A^T, sums shared."""
-        last = window.shape[2] - 5
-        d = [window[:, :, first : last + first : 4] for first in range(6)]  # (B, C in, k, W) each
-        m0 = self._convolved(0, torch.add(d[4], d[2], alpha=-5).add_(d[0], alpha=4))
-        m5 = self._convolved(5, torch.add(d[5], d[3], alpha=-5).add_(d[1], alpha=4))
-        even, odd = torch.add(d[4], d[2], alpha=-4), torch.add(d[3], d[1], alpha=-4)
-        m1 = self._convolved(1, even + odd)
-        m2 = self._convolved(2, even.sub_(odd))
-        even, odd = torch.sub(d[4], d[2]), torch.sub(d[3], d[1])
-        m3 = self._convolved(3, torch.add(even, odd, alpha=2))
-        m4 = self._convolved(4, even.sub_(odd, alpha=2))
-        plus, minus = m1 + m2, m1.sub_(m2)
-        wide_plus, wide_minus = m3 + m4, m3.sub_(m4)
-        torch.add(m0.add_(plus), wide_plus, out=outputs[:, :, 0::4])
-        torch.add(minus, wide_minus, alpha=2, out=outputs[:, :, 1::4])
-        torch.add(plus, wide_plus, alpha=4, out=outputs[:, :, 2::4])
-        torch.add(m5.add_(minus), wide_minus, alpha=8, out=outputs[:, :, 3::4])
 
-    def _convolved(self, number: int, rows: Tensor) -> Tensor:
-        # The second enters all four outputs with a factor of 1, and the bias with it.
-        bias = self.conv.bias if number == 1 else None
-        return F.conv2d(rows, self.kernels[number], bias, padding=(0, 1))  # (B, C out, k, W)
+def _rows(pieces: Iterable[Tensor], number: int) -> list[int]:
+    """Where the rows of that picture of a batch are: addresses of (W, C)."""
+    rows: list[int] = []
+    for piece in pieces:
+        _, channels, count, width = piece.shape
+        across, beside, step, next_pixel = (n * piece.element_size() for n in piece.stride())
+        assert beside == piece.element_size()
+        assert next_pixel == channels * beside or width == 1
+        first = piece.data_ptr() + number * across
+        rows += range(first, first + count * step, step)
+    return rows
+
+
+class _Compiled:
+    """The code for one number of channels, and memory for what lies between its steps."""
+
+    def __init__(self, layout: _Layout, function: Function) -> None:
+        self._layout = layout
+        self._function = function
+        self._threads = threading.local()
+
+    def __call__(
+        self, rows: list[int], added: list[int], outputs: Tensor, kernels: Tensor, bias: Tensor
+    ) -> None:
+        """``rows``: addresses, 0 for a row of zeros; missing ones at the end are zeros too."""
+        _, count, width = outputs.shape
+        most = -(-count // _TILE) * _TILE
+        inputs = (ctypes.c_int64 * (most + 2))(*rows)
+        sources = (ctypes.c_int64 * most)(*added)
+        self._function(
+            ctypes.addressof(inputs),
+            ctypes.addressof(sources),
+            outputs.data_ptr(),
+            kernels.data_ptr(),
+            bias.data_ptr(),
+            self._scratch(kernels.dtype).data_ptr(),
+            count,
+            width,
+        )
+
+    def _scratch(self, dtype: torch.dtype) -> Tensor:
+        """This thread's."""
+        if not hasattr(self._threads, "scratch"):
+            self._threads.scratch = torch.zeros(self._layout.scratch, dtype=dtype)
+        scratch: Tensor = self._threads.scratch
+        return scratch
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where numbers lie, counted in numbers. Inputs of the products and their outputs: by groups of
+    tiles, then by product, tile and channel."""
+
+    channels: int
+
+    @property
+    def product(self) -> int:
+        """What one of the 36 products has of a group."""
+        return _TILES * self.channels
+
+    @property
+    def group(self) -> int:
+        return _PRODUCTS * self.product
+
+    @property
+    def inputs(self) -> int:
+        """Of all groups, and as many outputs."""
+        return _GROUPS * self.group
+
+    @property
+    def scratch(self) -> int:
+        """Inputs, outputs, a tile between its transforms, zeros, room for what lies outside."""
+        return 2 * self.inputs + (_PRODUCTS + 2) * self.channels
+
+
+@cache
+def _compiled(channels: int, itemsize: int, processor: Processor) -> _Compiled:
+    code = Code(
+        ["rows", "added", "outputs", "kernels", "bias", "scratch"],
+        ["count", "width"],
+        itemsize=itemsize,
+        processor=processor,
+    )
+    layout = _Layout(channels)
+    _write(code, layout)
+    return _Compiled(layout, code.compiled())
+
+
+def _write(code: Code, layout: _Layout) -> None:
+    """All tiles, some groups at a time."""
+    scratch = code.pointers["scratch"]
+    inputs, outputs = scratch, scratch + layout.inputs
+    spare = outputs + layout.inputs
+    across = (code.integers["width"] + (_TILE - 1)) // _TILE
+    tiles = (code.integers["count"] + (_TILE - 1)) // _TILE * across
+    with code.loop(tiles, step=_GROUPS * _TILES) as first:
+        here = (tiles - first).at_most(_GROUPS * _TILES)
+        with code.loop(here) as tile:
+            place = _Place(first + tile, across)
+            _write_inputs(code, layout, place, inputs + _in_groups(layout, tile), spare)
+        groups = (here + (_TILES - 1)) // _TILES
+        _write_products(code, layout, groups, inputs, outputs)
+        with code.loop(here) as tile:
+            place = _Place(first + tile, across)
+            _write_outputs(code, layout, place, outputs + _in_groups(layout, tile), spare)
+
+
+class _Place:
+    """The upper left pixel of a tile's outputs."""
+
+    def __init__(self, tile: Integer, across: Integer) -> None:
+        self.top = tile // across * _TILE
+        self.left = tile % across * _TILE
+
+
+def _in_groups(layout: _Layout, tile: Integer) -> Integer:
+    return tile // _TILES * layout.group + tile % _TILES * layout.channels
+
+
+def _write_inputs(
+    code: Code, layout: _Layout, place: _Place, inputs: Pointer, spare: Pointer
+) -> None:
+    """6x6 pixels of a tile, activated and transformed, first down its columns."""
+    zeros = spare + _PRODUCTS * layout.channels
+    width = code.integers["width"]
+    columns = [place.left + (number - 1) for number in range(_SIDE)]
+    inside = [column.within(width) for column in columns]
+    pixels: list[list[Pointer]] = []
+    for number in range(_SIDE):
+        row = code.pointer_at(code.pointers["rows"], place.top + number)
+        there = code.is_there(row)
+        pixels.append(
+            [
+                (row + column * layout.channels).if_(code.both(there, within), zeros)
+                for column, within in zip(columns, inside, strict=True)
+            ]
+        )
+    with code.loop(layout.channels, step=code.lanes) as channel:
+        for x in range(_SIDE):
+            values = [pixels[y][x][channel] for y in range(_SIDE)]
+            activated = [value.larger(NEGATIVE_SLOPE * value) for value in values]
+            for y, value in enumerate(transformed_inputs(activated)):
+                spare[(y * _SIDE + x) * code.lanes] = value
+        for y in range(_SIDE):
+            line = [spare[(y * _SIDE + x) * code.lanes] for x in range(_SIDE)]
+            for x, value in enumerate(transformed_inputs(line)):
+                inputs[channel + (y * _SIDE + x) * layout.product] = value
+
+
+def _write_products(
+    code: Code, layout: _Layout, groups: Integer, inputs: Pointer, outputs: Pointer
+) -> None:
+    """36 matrix products, (tiles, C in) by (C in, C out), a few tiles and vectors at a time."""
+    channels = layout.channels
+    vectors = _vectors_at_once(code, channels)
+    with code.loop(_PRODUCTS) as product:
+        kernel = code.pointers["kernels"] + product * channels**2
+        with code.loop(groups) as group:
+            offset = group * layout.group + product * layout.product
+            read, written = inputs + offset, outputs + offset
+            with code.loop(channels, step=vectors * code.lanes) as out:
+                sums = code.sums(_TILES * vectors)
+                with code.loop(channels) as channel:
+                    weights = kernel + channel * channels + out
+                    weight = [weights[number * code.lanes] for number in range(vectors)]
+                    for tile in range(_TILES):
+                        value = read.spread(channel + tile * channels)
+                        for number in range(vectors):
+                            sums.add_product(tile * vectors + number, value, weight[number])
+                for tile in range(_TILES):
+                    for number in range(vectors):
+                        place = out + (tile * channels + number * code.lanes)
+                        written[place] = sums[tile * vectors + number]
+
+
+def _vectors_at_once(code: Code, channels: int) -> int:
+    """Their sums for every tile, their weights and an input are to fit the registers."""
+    most = 4 if code.processor.registers >= 32 else 2
+    return math.gcd(channels // code.lanes, most)
+
+
+def _write_outputs(
+    code: Code, layout: _Layout, place: _Place, products: Pointer, spare: Pointer
+) -> None:
+    """4x4 pixels of a tile; what lies outside the map goes where nobody reads it."""
+    zeros = spare + _PRODUCTS * layout.channels
+    outside = zeros + layout.channels
+    pixels: list[list[Pointer]] = []
+    sources: list[list[Pointer]] = []
+    for y in range(_TILE):
+        row = place.top + y
+        source = code.pointer_at(code.pointers["added"], row)
+        is_added = code.is_there(source)
+        pixels.append([])
+        sources.append([])
+        for x in range(_TILE):
+            column = place.left + x
+            inside = code.both(
+                row.within(code.integers["count"]), column.within(code.integers["width"])
+            )
+            pixel = row * code.integers["width"] + column
+            there = code.pointers["outputs"] + pixel * layout.channels
+            pixels[y].append(there.if_(inside, outside))
+            there = source + column * layout.channels
+            sources[y].append(there.if_(code.both(inside, is_added), zeros))
+    with code.loop(layout.channels, step=code.lanes) as channel:
+        bias = code.pointers["bias"][channel]
+        down = [
+            transformed_outputs(
+                [products[channel + (y * _SIDE + x) * layout.product] for y in range(_SIDE)]
+            )
+            for x in range(_SIDE)
+        ]
+        for y in range(_TILE):
+            line = [column[y] for column in down]
+            for x, value in enumerate(transformed_outputs(line)):
+                pixels[y][x][channel] = value + bias + sources[y][x][channel]

@@ -1,0 +1,285 @@
+"""Loops and vector arithmetic, compiled for this processor while the program runs.
+
+For what torch has no operation for. A function is written down by calling these few words, as a
+program is: ``Integer`` and ``Vector`` have Python's operators, ``Code`` has loops and memory. LLVM
+(llvmlite) compiles it in a tenth of a second, for the instructions that this very processor has;
+nobody needs a compiler. Calls release the interpreter's lock.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+
+__all__ = ["Code", "Function", "Integer", "Pointer", "Processor", "Vector", "this_processor"]
+
+_INTEGER = ir.IntType(64)
+_POINTER = ir.PointerType()
+_FLOATS = {4: ir.FloatType(), 8: ir.DoubleType()}
+_CONTRACT = ("contract",)  # a product and a sum may become one instruction that rounds once
+
+
+@dataclass(frozen=True)
+class Processor:
+    """What code is compiled for. ``features``: LLVM's names with + or - before them;
+    ``vector_bytes`` and ``registers``: of the widest vectors that it computes with."""
+
+    name: str
+    features: str
+    vector_bytes: int
+    registers: int
+
+
+@cache
+def this_processor() -> Processor:
+    """The one that this runs on."""
+    features: dict[str, bool] = dict(llvm.get_host_cpu_features())
+    name: str = llvm.get_host_cpu_name()
+    text = ",".join(f"{'+' if there else '-'}{feature}" for feature, there in features.items())
+    if features.get("avx512f"):
+        return Processor(name, text, vector_bytes=64, registers=32)
+    if features.get("avx2") and features.get("fma"):
+        return Processor(name, text, vector_bytes=32, registers=16)
+    arm = features.get("neon", False)
+    return Processor(name, text, vector_bytes=16, registers=32 if arm else 16)
+
+
+class Integer:
+    """A 64-bit number that the code computes: an index or a count."""
+
+    def __init__(self, builder: Any, value: Any) -> None:
+        self.builder = builder
+        self.value = value
+
+    def __add__(self, other: Integer | int) -> Integer:
+        return self._made(self.builder.add, other)
+
+    def __sub__(self, other: Integer | int) -> Integer:
+        return self._made(self.builder.sub, other)
+
+    def __mul__(self, other: Integer | int) -> Integer:
+        return self._made(self.builder.mul, other)
+
+    def __floordiv__(self, other: Integer | int) -> Integer:
+        """Of numbers that are not negative."""
+        return self._made(self.builder.udiv, other)
+
+    def __mod__(self, other: Integer | int) -> Integer:
+        """Of numbers that are not negative."""
+        return self._made(self.builder.urem, other)
+
+    def within(self, end: Integer) -> Any:
+        """A condition: from 0 up to, not including, ``end``."""
+        return self.builder.icmp_unsigned("<", self.value, end.value)
+
+    def at_most(self, other: int) -> Integer:
+        """The lesser one."""
+        bound = _integer(other)
+        less = self.builder.icmp_signed("<", self.value, bound)
+        return Integer(self.builder, self.builder.select(less, self.value, bound))
+
+    def _made(self, operation: Callable[..., Any], other: Integer | int) -> Integer:
+        return Integer(self.builder, operation(self.value, _integer(other)))
+
+
+class Vector:
+    """Floating-point numbers side by side, computed with by one instruction."""
+
+    def __init__(self, builder: Any, value: Any) -> None:
+        self.builder = builder
+        self.value = value
+
+    def __add__(self, other: Vector) -> Vector:
+        return self._made(self.builder.fadd, other)
+
+    def __sub__(self, other: Vector) -> Vector:
+        return self._made(self.builder.fsub, other)
+
+    def __mul__(self, other: Vector | float) -> Vector:
+        return self._made(self.builder.fmul, other)
+
+    __rmul__ = __mul__
+
+    def larger(self, other: Vector) -> Vector:
+        """The larger one in every place."""
+        condition = self.builder.fcmp_ordered(">", self.value, other.value)
+        return Vector(self.builder, self.builder.select(condition, self.value, other.value))
+
+    def _made(self, operation: Callable[..., Any], other: Vector | float) -> Vector:
+        if isinstance(other, Vector):
+            value = other.value
+        else:
+            value = ir.Constant(self.value.type, [other] * self.value.type.count)
+        return Vector(self.builder, operation(self.value, value, flags=_CONTRACT))
+
+
+class Pointer:
+    """To floating-point numbers in memory."""
+
+    def __init__(self, code: Code, value: Any) -> None:
+        self._code = code
+        self.value = value
+
+    def __getitem__(self, index: Integer | int) -> Vector:
+        """As many as a vector has, from ``index`` on."""
+        value = self._code.builder.load(
+            (self + index).value, typ=self._code.vector, align=self._code.itemsize
+        )
+        return Vector(self._code.builder, value)
+
+    def __setitem__(self, index: Integer | int, vector: Vector) -> None:
+        place = (self + index).value
+        self._code.builder.store(vector.value, place, align=self._code.itemsize)
+
+    def __add__(self, index: Integer | int) -> Pointer:
+        place = self._code.builder.gep(
+            self.value, [_integer(index)], source_etype=self._code.element
+        )
+        return Pointer(self._code, place)
+
+    def spread(self, index: Integer | int) -> Vector:
+        """The one number at ``index``, in every place of a vector."""
+        code = self._code
+        one = code.builder.load((self + index).value, typ=code.element, align=code.itemsize)
+        undefined = ir.Constant(code.vector, ir.Undefined)
+        first = code.builder.insert_element(undefined, one, ir.Constant(ir.IntType(32), 0))
+        places = ir.Constant(ir.VectorType(ir.IntType(32), code.lanes), None)
+        return Vector(code.builder, code.builder.shuffle_vector(first, undefined, places))
+
+    def if_(self, condition: Any, otherwise: Pointer) -> Pointer:
+        """This one where ``condition`` holds."""
+        value = self._code.builder.select(condition, self.value, otherwise.value)
+        return Pointer(self._code, value)
+
+
+class Code:
+    """A function that is being written.
+
+    ``pointers`` and ``integers`` name its parameters, in this order; ``itemsize`` is 4 or 8, of the
+    numbers in its vectors.
+    """
+
+    def __init__(
+        self,
+        pointers: Sequence[str],
+        integers: Sequence[str],
+        *,
+        itemsize: int,
+        processor: Processor,
+    ) -> None:
+        self.processor = processor
+        self.itemsize = itemsize
+        self.lanes = processor.vector_bytes // itemsize
+        self.element = _FLOATS[itemsize]
+        self.vector = ir.VectorType(self.element, self.lanes)
+        self._module = ir.Module()
+        kinds = [_POINTER] * len(pointers) + [_INTEGER] * len(integers)
+        self._function = ir.Function(self._module, ir.FunctionType(ir.VoidType(), kinds), "f")
+        self.builder = ir.IRBuilder(self._function.append_basic_block())
+        arguments = iter(self._function.args)
+        self.pointers = {name: Pointer(self, next(arguments)) for name in pointers}
+        self.integers = {name: Integer(self.builder, next(arguments)) for name in integers}
+
+    @contextmanager
+    def loop(self, end: Integer | int, *, step: int = 1) -> Iterator[Integer]:
+        """The body of ``with`` for every number from 0 up to, not including, ``end``."""
+        builder = self.builder
+        counter = self._slot(_INTEGER)
+        builder.store(_integer(0), counter)
+        head, body, after = (builder.append_basic_block() for _ in range(3))
+        builder.branch(head)
+        builder.position_at_end(head)
+        number = builder.load(counter, typ=_INTEGER)
+        builder.cbranch(builder.icmp_signed("<", number, _integer(end)), body, after)
+        builder.position_at_end(body)
+        yield Integer(builder, number)
+        builder.store(builder.add(number, _integer(step)), counter)
+        builder.branch(head)
+        builder.position_at_end(after)
+
+    def pointer_at(self, table: Pointer, index: Integer) -> Pointer:
+        """One of a table of pointers."""
+        place = self.builder.gep(table.value, [index.value], source_etype=_POINTER)
+        return Pointer(self, self.builder.load(place, typ=_POINTER))
+
+    def is_there(self, pointer: Pointer) -> Any:
+        """A condition: not the null pointer."""
+        return self.builder.icmp_unsigned("!=", pointer.value, ir.Constant(_POINTER, None))
+
+    def both(self, one: Any, other: Any) -> Any:
+        """A condition of two."""
+        return self.builder.and_(one, other)
+
+    def sums(self, count: int) -> Sums:
+        """Vectors to add up in, zero so far; they stay in registers."""
+        return Sums(self, count)
+
+    def compiled(self) -> Function:
+        """The function, once all is written."""
+        self.builder.ret_void()
+        return Function(str(self._module), self.processor, len(self._function.args))
+
+    def _slot(self, kind: Any) -> Any:
+        with self.builder.goto_entry_block():
+            return self.builder.alloca(kind)
+
+
+class Sums:
+    """See Code.sums."""
+
+    def __init__(self, code: Code, count: int) -> None:
+        self._code = code
+        self._slots = [code._slot(code.vector) for _ in range(count)]  # noqa: SLF001 (one of two)
+        for slot in self._slots:
+            code.builder.store(ir.Constant(code.vector, None), slot)
+
+    def __getitem__(self, number: int) -> Vector:
+        value = self._code.builder.load(self._slots[number], typ=self._code.vector)
+        return Vector(self._code.builder, value)
+
+    def add_product(self, number: int, one: Vector, other: Vector) -> None:
+        """Into the sum of that number."""
+        self._code.builder.store((self[number] + one * other).value, self._slots[number])
+
+
+class Function:
+    """Compiled code. Called with addresses and numbers, from any number of threads."""
+
+    def __init__(self, text: str, processor: Processor, parameters: int) -> None:
+        self._text = text
+        self._processor = processor
+        self._parameters = parameters
+        self._entry  # noqa: B018 (compiled now, not in the first of several threads)
+
+    def __call__(self, *arguments: int) -> None:
+        """Addresses first, as its Code named them. Nothing is checked."""
+        self._entry(*arguments)
+
+    @cached_property
+    def _entry(self) -> Callable[..., None]:
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+        machine = llvm.Target.from_default_triple().create_target_machine(
+            cpu=self._processor.name, features=self._processor.features, opt=3, jit=True
+        )
+        module = llvm.parse_assembly(self._text)
+        module.verify()
+        builder = llvm.create_pass_builder(
+            machine, llvm.create_pipeline_tuning_options(speed_level=2)
+        )
+        builder.getModulePassManager().run(module, builder)
+        self._engine = llvm.create_mcjit_compiler(module, machine)  # the code lives as long as it
+        self._engine.finalize_object()
+        kinds = [ctypes.c_int64] * self._parameters
+        return ctypes.CFUNCTYPE(None, *kinds)(self._engine.get_function_address("f"))
+
+
+def _integer(number: Integer | int) -> Any:
+    return ir.Constant(_INTEGER, number) if isinstance(number, int) else number.value
