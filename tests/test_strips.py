@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,11 +30,13 @@ def assert_equal_pictures(
 
 
 SIDES = st.integers(1, 33)
+COMPILED_CONFIGS = [replace(config, channels=8) for config in SMALL_CONFIGS]
+"""Channels that fill the vectors of every processor."""
 
 
-@settings(max_examples=100)
+@settings(max_examples=150)
 @given(
-    config=st.sampled_from(SMALL_CONFIGS),
+    config=st.sampled_from(SMALL_CONFIGS + COMPILED_CONFIGS),
     level=st.integers(0, 2),
     shape=st.tuples(st.integers(1, 3), st.just(1), SIDES, SIDES),
     pixels=st.integers(1, 400),

@@ -221,10 +221,24 @@ class Code:
         """Vectors to add up in, zero so far; they stay in registers."""
         return Sums(self, count)
 
+    def lane_sums(self, vectors: Sequence[Vector]) -> list[Vector]:
+        """The sum over each vector, as many of them in a vector as it has lanes. ``vectors``: a
+        multiple of that."""
+        sums = list(vectors)
+        for _ in range(self.lanes.bit_length() - 1):
+            pairs = [sums[number : number + 2] for number in range(0, len(sums), 2)]
+            sums = [self._every_other(a, b, 0) + self._every_other(a, b, 1) for a, b in pairs]
+        return sums
+
     def compiled(self) -> Function:
         """The function, once all is written."""
         self.builder.ret_void()
         return Function(str(self._module), self.processor, len(self._function.args))
+
+    def _every_other(self, one: Vector, other: Vector, first: int) -> Vector:
+        places = list(range(first, 2 * self.lanes, 2))
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), places)
+        return Vector(self.builder, self.builder.shuffle_vector(one.value, other.value, mask))
 
     def _slot(self, kind: Any) -> Any:
         with self.builder.goto_entry_block():
@@ -239,6 +253,9 @@ class Sums:
         self._slots = [code._slot(code.vector) for _ in range(count)]  # noqa: SLF001 (one of two)
         for slot in self._slots:
             code.builder.store(ir.Constant(code.vector, None), slot)
+
+    def __len__(self) -> int:
+        return len(self._slots)
 
     def __getitem__(self, number: int) -> Vector:
         value = self._code.builder.load(self._slots[number], typ=self._code.vector)

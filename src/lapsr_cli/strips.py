@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lapsr_cli import upsampling
 from lapsr_cli.fused import FusedPyramid, bias_through, cropped, residual_kernel
 from lapsr_cli.model import NEGATIVE_SLOPE, Level, PyramidConfig, Skip
 from lapsr_cli.relay import one_core, relayed
@@ -211,39 +212,80 @@ class _Directly:
 class _ByWinograd:
     def __init__(self, conv: nn.Conv2d) -> None:
         self._convolve = Winograd(conv)
-        self._kept: list[Tensor] = []
+        self._kept = _Kept()
 
     def __call__(self, rows: Tensor, added: list[Tensor], *, last: bool) -> Tensor:
-        pieces = [*self._kept, rows]
-        top = not self._kept or self._kept[0].shape[2] < 2  # zeros are among the last two rows
-        made = self._convolve(pieces, added, top=top, bottom=last)
+        pieces, top = self._kept(rows)
+        return self._convolve(pieces, added, top=top, bottom=last)
+
+
+class _Kept:
+    """The rows that a strip's first ones need above them, from the strip before."""
+
+    def __init__(self) -> None:
+        self._rows: list[Tensor] = []
+
+    def __call__(self, rows: Tensor) -> tuple[list[Tensor], bool]:
+        """Those rows and (B, C, n, W), one below the other; and whether there are none of them or
+        one, so that a row of zeros is above them, the picture's padding."""
+        pieces = [*self._rows, rows]
+        top = not self._rows or self._rows[0].shape[2] < 2
         lowest = rows if rows.shape[2] >= 2 else torch.cat(pieces, dim=2)
-        self._kept = [lowest[:, :, -2:].clone(memory_format=torch.channels_last)]
-        return made
+        self._rows = [lowest[:, :, -2:].clone(memory_format=torch.channels_last)]
+        return pieces, top
 
 
 def _climb_merged(level: Level, strips: Strips, residual: Tensor, *, further: bool) -> Strips:
     """A level of MS-LapSRN: puts its rows into ``residual`` (B, 1, 2H, 2W), and gives the features
     of the next level if there is a ``further`` one."""
-    sight = _Sight()
-    kernel = residual_kernel(level)
+    ending = _CompiledEnd(level) if upsampling.is_for(level) else _End(level)
     assert level.conv_res.bias is not None
     bias = bias_through(level).sum() + level.conv_res.bias
-    up = _Doubling(level)
     columns: list[Tensor] = []
     done = 0
     for features, _, last in strips:
-        window = sight(features, last=last)  # (B, C, kept + n, W)
-        parts = _valid(window, kernel, bias.expand(4))  # (B, 4, m, W), m = n but at the ends
+        parts, upsampled = ending(features, last=last, further=further)
         top, done = done, done + 2 * parts.shape[2]
-        residual[:, :, top:done] = F.pixel_shuffle(parts, 2)
-        read = _new_rows_and_one(window, features.shape[2], last=last)  # (B, C, 1 + n, W)
-        columns.append(read[:, :, 1:, -1:].clone())
+        residual[:, :, top:done] = F.pixel_shuffle(parts + bias, 2)
+        columns.append(F.leaky_relu(features[..., -1:], NEGATIVE_SLOPE))
         if last:
-            _settle_edges(level, residual, read[:, :, -1:], torch.cat(columns, dim=2))
+            last_row = F.leaky_relu(features[:, :, -1:], NEGATIVE_SLOPE)
+            _settle_edges(level, residual, last_row, torch.cat(columns, dim=2))
         if further:
-            upsampled = up(read)
             yield Strip(upsampled, [upsampled], last)
+
+
+class _End:
+    """What a level's features end in: rows (B, C, n, W) -> up and conv_res as one convolution, its
+    (B, 4, m, W) without biases, where m = n but at the picture's ends, and up alone, (B, C, 2n,
+    2W), if there is a ``further`` level."""
+
+    def __init__(self, level: Level) -> None:
+        self._sight = _Sight()
+        self._kernel = residual_kernel(level)
+        self._up = _Doubling(level)
+
+    def __call__(self, rows: Tensor, *, last: bool, further: bool) -> tuple[Tensor, Tensor]:
+        window = self._sight(rows, last=last)  # (B, C, kept + n, W)
+        read = _new_rows_and_one(window, rows.shape[2], last=last)  # (B, C, 1 + n, W)
+        return _valid(window, self._kernel, None), self._up(read) if further else rows[:, :, :0]
+
+
+class _CompiledEnd:
+    """The same."""
+
+    def __init__(self, level: Level) -> None:
+        self._residual = upsampling.Residual(level)
+        self._up = upsampling.Upsampling(level)
+        self._kept = _Kept()
+
+    def __call__(self, rows: Tensor, *, last: bool, further: bool) -> tuple[Tensor, Tensor]:
+        pieces, top = self._kept(rows)
+        parts = self._residual(pieces, top=top, bottom=last)
+        if not further:
+            return parts, rows[:, :, :0]
+        above = [piece[:, :, -1:] for piece in pieces[:-1] if piece.shape[2]]
+        return parts, self._up([*above, rows], top=not above)
 
 
 def _settle_edges(level: Level, residual: Tensor, last_row: Tensor, last_column: Tensor) -> None:

@@ -10,10 +10,8 @@ Gregg, Error Analysis and Improving the Accuracy of Winograd Convolution, ACM TO
 
 from __future__ import annotations
 
-import ctypes
 import math
-import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TypeVar
@@ -21,7 +19,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from lapsr_cli.codegen import Code, Function, Integer, Pointer, Processor, Vector, this_processor
+from lapsr_cli.codegen import Code, Integer, Pointer, Processor, Vector, this_processor
+from lapsr_cli.compiled import TILES, CompiledLayer, addresses, fits, write_products
 from lapsr_cli.model import NEGATIVE_SLOPE
 
 __all__ = ["Winograd", "is_for", "transformed_inputs", "transformed_outputs"]
@@ -30,8 +29,6 @@ _A, _B = math.sqrt(1 / 2), math.sqrt(2)
 _POINTS = (0.0, _A, -_A, _B, -_B)  # and infinity
 _TILE, _SIDE = 4, 6
 _PRODUCTS = _SIDE**2
-_TILES = 6
-"""Side by side in a matrix product: times four vectors of channels, 24 sums in 32 registers."""
 _GROUPS = 4
 """Of so many tiles from one reading of the kernels: what lies between the transforms, and the
 kernels of 64 channels, are then 1 MB."""
@@ -84,15 +81,9 @@ def transformed_kernels(weight: Tensor) -> Tensor:
 def is_for(conv: nn.Conv2d, processor: Processor | None = None) -> bool:
     """Whether ``conv`` is one for Winograd on this processor: 3x3, as many channels in as out,
     which fill vectors, in fp32 or fp64."""
-    processor = processor or this_processor()
-    itemsize = conv.weight.dtype.itemsize
     out, into, *size = conv.weight.shape
-    return (
-        conv.weight.dtype in (torch.float32, torch.float64)
-        and size == [3, 3]
-        and out == into
-        and out % (processor.vector_bytes // itemsize) == 0
-    )
+    processor = processor or this_processor()
+    return size == [3, 3] and out == into and fits(out, conv.weight.dtype, processor)
 
 
 class Winograd:
@@ -105,8 +96,7 @@ class Winograd:
         self._channels = conv.out_channels
         self._kernels = transformed_kernels(conv.weight)
         self._bias = torch.zeros_like(self._kernels[0, 0]) if conv.bias is None else conv.bias
-        itemsize = conv.weight.dtype.itemsize
-        self._compute = _compiled(self._channels, itemsize, processor or this_processor())
+        self._compute = _compiled(self._channels, conv.weight.dtype, processor or this_processor())
 
     def __call__(
         self, pieces: Sequence[Tensor], added: Sequence[Tensor] = (), *, top: bool, bottom: bool
@@ -122,58 +112,14 @@ class Winograd:
             dtype=self._kernels.dtype,
             memory_format=torch.channels_last,
         )
+        below = [0] * (bottom + -count % _TILE)
         for number in range(batch if count else 0):
-            rows = [0] * top + _rows(pieces, number)
-            self._compute(rows, _rows(added, number), outputs[number], self._kernels, self._bias)
+            read = [0] * top + addresses(pieces, number) + below
+            sources = (addresses(added, number) or [0] * count) + below
+            self._compute(
+                [read, sources], [outputs[number], self._kernels, self._bias], count, width
+            )
         return outputs
-
-
-def _rows(pieces: Iterable[Tensor], number: int) -> list[int]:
-    """Where the rows of that picture of a batch are: addresses of (W, C)."""
-    rows: list[int] = []
-    for piece in pieces:
-        _, channels, count, width = piece.shape
-        across, beside, step, next_pixel = (n * piece.element_size() for n in piece.stride())
-        assert beside == piece.element_size()
-        assert next_pixel == channels * beside or width == 1
-        first = piece.data_ptr() + number * across
-        rows += range(first, first + count * step, step)
-    return rows
-
-
-class _Compiled:
-    """The code for one number of channels, and memory for what lies between its steps."""
-
-    def __init__(self, layout: _Layout, function: Function) -> None:
-        self._layout = layout
-        self._function = function
-        self._threads = threading.local()
-
-    def __call__(
-        self, rows: list[int], added: list[int], outputs: Tensor, kernels: Tensor, bias: Tensor
-    ) -> None:
-        """``rows``: addresses, 0 for a row of zeros; missing ones at the end are zeros too."""
-        _, count, width = outputs.shape
-        most = -(-count // _TILE) * _TILE
-        inputs = (ctypes.c_int64 * (most + 2))(*rows)
-        sources = (ctypes.c_int64 * most)(*added)
-        self._function(
-            ctypes.addressof(inputs),
-            ctypes.addressof(sources),
-            outputs.data_ptr(),
-            kernels.data_ptr(),
-            bias.data_ptr(),
-            self._scratch(kernels.dtype).data_ptr(),
-            count,
-            width,
-        )
-
-    def _scratch(self, dtype: torch.dtype) -> Tensor:
-        """This thread's."""
-        if not hasattr(self._threads, "scratch"):
-            self._threads.scratch = torch.zeros(self._layout.scratch, dtype=dtype)
-        scratch: Tensor = self._threads.scratch
-        return scratch
 
 
 @dataclass(frozen=True)
@@ -186,7 +132,7 @@ class _Layout:
     @property
     def product(self) -> int:
         """What one of the 36 products has of a group."""
-        return _TILES * self.channels
+        return TILES * self.channels
 
     @property
     def group(self) -> int:
@@ -204,16 +150,16 @@ class _Layout:
 
 
 @cache
-def _compiled(channels: int, itemsize: int, processor: Processor) -> _Compiled:
+def _compiled(channels: int, dtype: torch.dtype, processor: Processor) -> CompiledLayer:
     code = Code(
         ["rows", "added", "outputs", "kernels", "bias", "scratch"],
         ["count", "width"],
-        itemsize=itemsize,
+        itemsize=dtype.itemsize,
         processor=processor,
     )
     layout = _Layout(channels)
     _write(code, layout)
-    return _Compiled(layout, code.compiled())
+    return CompiledLayer(code.compiled(), dtype, layout.scratch)
 
 
 def _write(code: Code, layout: _Layout) -> None:
@@ -223,13 +169,13 @@ def _write(code: Code, layout: _Layout) -> None:
     spare = outputs + layout.inputs
     across = (code.integers["width"] + (_TILE - 1)) // _TILE
     tiles = (code.integers["count"] + (_TILE - 1)) // _TILE * across
-    with code.loop(tiles, step=_GROUPS * _TILES) as first:
-        here = (tiles - first).at_most(_GROUPS * _TILES)
+    with code.loop(tiles, step=_GROUPS * TILES) as first:
+        here = (tiles - first).at_most(_GROUPS * TILES)
         with code.loop(here) as tile:
             place = _Place(first + tile, across)
             _write_inputs(code, layout, place, inputs + _in_groups(layout, tile), spare)
-        groups = (here + (_TILES - 1)) // _TILES
-        _write_products(code, layout, groups, inputs, outputs)
+        groups = (here + (TILES - 1)) // TILES
+        _write_all_products(code, layout, groups, inputs, outputs)
         with code.loop(here) as tile:
             place = _Place(first + tile, across)
             _write_outputs(code, layout, place, outputs + _in_groups(layout, tile), spare)
@@ -244,7 +190,7 @@ class _Place:
 
 
 def _in_groups(layout: _Layout, tile: Integer) -> Integer:
-    return tile // _TILES * layout.group + tile % _TILES * layout.channels
+    return tile // TILES * layout.group + tile % TILES * layout.channels
 
 
 def _write_inputs(
@@ -277,36 +223,19 @@ def _write_inputs(
                 inputs[channel + (y * _SIDE + x) * layout.product] = value
 
 
-def _write_products(
+def _write_all_products(
     code: Code, layout: _Layout, groups: Integer, inputs: Pointer, outputs: Pointer
 ) -> None:
-    """36 matrix products, (tiles, C in) by (C in, C out), a few tiles and vectors at a time."""
-    channels = layout.channels
-    vectors = _vectors_at_once(code, channels)
+    """36 matrix products, (tiles, C in) by (C in, C out)."""
     with code.loop(_PRODUCTS) as product:
-        kernel = code.pointers["kernels"] + product * channels**2
+        matrix = code.pointers["kernels"] + product * layout.channels**2
         with code.loop(groups) as group:
             offset = group * layout.group + product * layout.product
-            read, written = inputs + offset, outputs + offset
-            with code.loop(channels, step=vectors * code.lanes) as out:
-                sums = code.sums(_TILES * vectors)
-                with code.loop(channels) as channel:
-                    weights = kernel + channel * channels + out
-                    weight = [weights[number * code.lanes] for number in range(vectors)]
-                    for tile in range(_TILES):
-                        value = read.spread(channel + tile * channels)
-                        for number in range(vectors):
-                            sums.add_product(tile * vectors + number, value, weight[number])
-                for tile in range(_TILES):
-                    for number in range(vectors):
-                        place = out + (tile * channels + number * code.lanes)
-                        written[place] = sums[tile * vectors + number]
-
-
-def _vectors_at_once(code: Code, channels: int) -> int:
-    """Their sums for every tile, their weights and an input are to fit the registers."""
-    most = 4 if code.processor.registers >= 32 else 2
-    return math.gcd(channels // code.lanes, most)
+            read, written = (
+                [start + offset + tile * layout.channels for tile in range(TILES)]
+                for start in (inputs, outputs)
+            )
+            write_products(code, [(read, matrix)], written, layout.channels)
 
 
 def _write_outputs(
