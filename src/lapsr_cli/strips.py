@@ -31,7 +31,11 @@ __all__ = ["StripPyramid", "bytes_per_column"]
 _STRIP_PIXELS = 8192
 """Of one feature map of a strip: 2 MiB of 64 channels in fp32."""
 _WHOLE_PIXELS = 131072
-"""Measured: 6,144 pixels take half as long whole, 49,152 a tenth less, 262,144 a tenth more."""
+"""Measured with torch's convolutions: 6,144 pixels take half as long whole, 49,152 a tenth less,
+262,144 a tenth more."""
+_WHOLE_PIXELS_COMPILED = 32768
+"""Measured: 6,144 pixels take a fifth longer in strips, 16,384 a quarter less; but a run that has
+only them would compile for a third of a second."""
 _LEAST_ROWS = 4
 """Two rows are copied again for every strip, whatever its height."""
 _LEAST_STRIPS = 8
@@ -43,7 +47,8 @@ class StripPyramid(FusedPyramid):
 
     ``strip_pixels``: of one strip, the windows of a batch together. As many threads as torch has
     for one operation share the layers. ``whole_pixels``: where the last level reads fewer, there is
-    too little for that, and they share every operation on whole maps, as in FusedPyramid.
+    too little for that, and they share every operation on whole maps, as in FusedPyramid; by
+    default what was measured for the layers at hand.
     """
 
     def __init__(
@@ -51,7 +56,7 @@ class StripPyramid(FusedPyramid):
         config: PyramidConfig,
         *,
         strip_pixels: int = _STRIP_PIXELS,
-        whole_pixels: int = _WHOLE_PIXELS,
+        whole_pixels: int | None = None,
     ) -> None:
         super().__init__(config)
         self.strip_pixels = strip_pixels
@@ -61,7 +66,7 @@ class StripPyramid(FusedPyramid):
     def forward(self, luma: Tensor, scale: int | None = None) -> dict[int, Tensor]:
         """As in LaplacianPyramid."""
         last = self.config.level_of(scale) if scale else len(self.config.scales)
-        if luma.numel() * self.config.factor ** (2 * last - 2) < self.whole_pixels:
+        if luma.numel() * self.config.factor ** (2 * last - 2) < self._whole_pixels():
             return super().forward(luma, scale)
         residuals = self._residuals(luma, last)
         pictures: dict[int, Tensor] = {}
@@ -70,6 +75,13 @@ class StripPyramid(FusedPyramid):
             picture = self.level(number).add_image(picture, residual)
             pictures[self.config.scales[number - 1]] = picture
         return pictures
+
+    def _whole_pixels(self) -> int:
+        if self.whole_pixels is not None:
+            return self.whole_pixels
+        conv = self.level(1).convs[0]
+        assert isinstance(conv, nn.Conv2d)
+        return _WHOLE_PIXELS_COMPILED if is_for(conv) else _WHOLE_PIXELS
 
     def _residuals(self, luma: Tensor, last: int) -> list[Tensor]:
         """(B, 1, H, W) -> one for each level up to the last, (B, 1, 2H, 2W) and so on."""
