@@ -70,3 +70,10 @@ def test_a_small_picture_goes_through_whole() -> None:
     whole.load_state_dict(reference.state_dict())
     luma = torch.rand(1, 1, 9, 7, dtype=torch.float64)
     assert_equal_pictures(reference, whole, luma, 8)
+
+
+def test_as_many_layers_as_wanted() -> None:
+    """Layers draw from each other like nested calls, of which Python allows a thousand."""
+    config = PyramidConfig(depth=1, recursions=300, channels=2, levels=2)
+    strips = StripPyramid(config, whole_pixels=0).requires_grad_(requires_grad=False)
+    assert strips(torch.rand(1, 1, 4, 4))[4].shape == (1, 1, 16, 16)

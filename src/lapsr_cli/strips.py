@@ -38,6 +38,8 @@ _WHOLE_PIXELS_COMPILED = 32768
 only them would compile for a third of a second."""
 _LEAST_ROWS = 4
 """Two rows are copied again for every strip, whatever its height."""
+_MOST_LAYERS = 100
+"""Of one thread: each layer draws its strips through two frames of Python's stack."""
 _LEAST_STRIPS = 8
 """A thread waits for the first strip of the one before it."""
 
@@ -158,13 +160,18 @@ class _Shares:
         layers = config.depth * config.recursions + 1  # the upsampling is about one more
         self._share = layers * sum(self._costs.values()) / threads
         self._taken = 0.0
+        self._layers = 0
 
     def share(self, strips: Strips, number: int) -> Strips:
         """A layer of level ``number``; from here on in another thread if this one's are enough."""
         self._taken += self._costs[number]
-        if self._taken + self._costs[number] / 2 < self._share:
+        self._layers += 1
+        has_its_share = self._taken + self._costs[number] / 2 >= self._share
+        if has_its_share:
+            self._taken -= self._share
+        if not has_its_share and self._layers < _MOST_LAYERS:
             return strips
-        self._taken -= self._share
+        self._layers = 0
         return relayed(strips)
 
 
