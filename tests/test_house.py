@@ -24,7 +24,7 @@ FLOORS: list[list[str]] = [
     ["errors", "lines"],
     ["codegen", "model"],
     ["color", "compiled", "fused", "relay", "resize", "tiling"],
-    ["upsampling", "winograd"],
+    ["quantized", "upsampling", "winograd"],
     ["strips"],
     ["metrics"],
     ["files"],
@@ -92,6 +92,7 @@ def test_mathematics_knows_no_files_and_no_logging() -> None:
         if room_of(path) in {
             "codegen",
             "compiled",
+            "quantized",
             "upsampling",
             "model",
             "color",

@@ -18,7 +18,17 @@ from typing import Any
 import llvmlite.binding as llvm
 from llvmlite import ir
 
-__all__ = ["Code", "Function", "Integer", "Pointer", "Processor", "Vector", "this_processor"]
+__all__ = [
+    "Bytes",
+    "Code",
+    "DotProducts",
+    "Function",
+    "Integer",
+    "Pointer",
+    "Processor",
+    "Vector",
+    "this_processor",
+]
 
 _INTEGER = ir.IntType(64)
 _POINTER = ir.PointerType()
@@ -35,6 +45,14 @@ class Processor:
     features: str
     vector_bytes: int
     registers: int
+
+    @property
+    def multiplies_bytes(self) -> bool:
+        """Whether it has x86's dot products of bytes (VNNI) in its widest vectors."""
+        features = self.features.split(",")
+        return (self.vector_bytes == 64 and "+avx512vnni" in features) or (
+            self.vector_bytes == 32 and "+avxvnni" in features
+        )
 
 
 @cache
@@ -112,6 +130,11 @@ class Vector:
         condition = self.builder.fcmp_ordered(">", self.value, other.value)
         return Vector(self.builder, self.builder.select(condition, self.value, other.value))
 
+    def smaller(self, other: Vector) -> Vector:
+        """The smaller one in every place."""
+        condition = self.builder.fcmp_ordered("<", self.value, other.value)
+        return Vector(self.builder, self.builder.select(condition, self.value, other.value))
+
     def _made(self, operation: Callable[..., Any], other: Vector | float) -> Vector:
         if isinstance(other, Vector):
             value = other.value
@@ -157,6 +180,44 @@ class Pointer:
         """This one where ``condition`` holds."""
         value = self._code.builder.select(condition, self.value, otherwise.value)
         return Pointer(self._code, value)
+
+
+class Bytes:
+    """To 8-bit numbers in memory."""
+
+    def __init__(self, code: Code, value: Any) -> None:
+        self._code = code
+        self.value = value
+
+    def __add__(self, index: Integer | int) -> Bytes:
+        place = self._code.builder.gep(self.value, [_integer(index)], source_etype=ir.IntType(8))
+        return Bytes(self._code, place)
+
+    def if_(self, condition: Any, otherwise: Bytes) -> Bytes:
+        """This one where ``condition`` holds."""
+        value = self._code.builder.select(condition, self.value, otherwise.value)
+        return Bytes(self._code, value)
+
+    def copy(self, source: Bytes, count: int) -> None:
+        """``count`` bytes, a multiple of a vector's, to here."""
+        size = self._code.processor.vector_bytes
+        for first in range(0, count, size):
+            value = self._code.builder.load(
+                (source + first).value, typ=self._code.integers_of(4), align=1
+            )
+            self._code.builder.store(value, (self + first).value, align=1)
+
+    def put(self, index: Integer | int, vector: Vector) -> None:
+        """The numbers of ``vector`` from ``index`` on, rounded, 0 to 255."""
+        builder = self._code.builder
+        kind = self._code.integers_of(4)
+        limits = (ir.Constant(vector.value.type, [limit] * self._code.lanes) for limit in (0, 255))
+        least, most = (Vector(builder, limit) for limit in limits)
+        inside = vector.larger(least).smaller(most)
+        half = ir.Constant(vector.value.type, [0.5] * self._code.lanes)
+        whole = builder.fptosi((inside + Vector(builder, half)).value, kind)
+        narrow = builder.trunc(whole, ir.VectorType(ir.IntType(8), self._code.lanes))
+        builder.store(narrow, (self + index).value, align=1)
 
 
 class Code:
@@ -221,6 +282,24 @@ class Code:
         """Vectors to add up in, zero so far; they stay in registers."""
         return Sums(self, count)
 
+    def bytes(self, pointer: Pointer) -> Bytes:
+        """The same place in memory."""
+        return Bytes(self, pointer.value)
+
+    def dot_products(self, count: int) -> DotProducts:
+        """Vectors to add up products of 8-bit numbers in, zero so far; they stay in registers."""
+        return DotProducts(self, count)
+
+    def integers_of(self, size: int) -> Any:
+        """The type of a vector of integers, of so many bytes each."""
+        return ir.VectorType(ir.IntType(8 * size), self.processor.vector_bytes // size)
+
+    def declared(self, name: str, result: Any, arguments: Sequence[Any]) -> Any:
+        """An instruction of the processor that LLVM has as a function of that name."""
+        if name not in self._module.globals:
+            ir.Function(self._module, ir.FunctionType(result, arguments), name)
+        return self._module.globals[name]
+
     def lane_sums(self, vectors: Sequence[Vector]) -> list[Vector]:
         """The sum over each vector, as many of them in a vector as it has lanes. ``vectors``: a
         multiple of that."""
@@ -264,6 +343,47 @@ class Sums:
     def add_product(self, number: int, one: Vector, other: Vector) -> None:
         """Into the sum of that number."""
         self._code.builder.store((self[number] + one * other).value, self._slots[number])
+
+
+class DotProducts:
+    """See Code.dot_products. 32-bit integers, as many as a vector of fp32 has."""
+
+    def __init__(self, code: Code, count: int) -> None:
+        self._code = code
+        self._kind = code.integers_of(4)
+        self._slots = [code._slot(self._kind) for _ in range(count)]  # noqa: SLF001 (as Sums)
+        for slot in self._slots:
+            code.builder.store(ir.Constant(self._kind, None), slot)
+        bits = 8 * code.processor.vector_bytes
+        self._instruction = code.declared(
+            f"llvm.x86.avx512.vpdpbusd.{bits}", self._kind, [self._kind] * 3
+        )
+
+    def __getitem__(self, number: int) -> Vector:
+        builder = self._code.builder
+        value = builder.load(self._slots[number], typ=self._kind)
+        return Vector(builder, builder.sitofp(value, self._code.vector))
+
+    def fours(self, place: Bytes) -> Any:
+        """Four signed bytes for every sum."""
+        return self._code.builder.load(place.value, typ=self._kind, align=1)
+
+    def spread(self, place: Bytes) -> Any:
+        """The same four unsigned bytes for every sum."""
+        builder = self._code.builder
+        one = builder.load(place.value, typ=ir.IntType(32), align=1)
+        undefined = ir.Constant(self._kind, ir.Undefined)
+        first = builder.insert_element(undefined, one, ir.Constant(ir.IntType(32), 0))
+        places = ir.Constant(ir.VectorType(ir.IntType(32), self._code.lanes), None)
+        return builder.shuffle_vector(first, undefined, places)
+
+    def add(self, number: int, unsigned: Any, signed: Any) -> None:
+        """The products of four and four bytes to each sum of that number."""
+        slot = self._slots[number]
+        sums = self._code.builder.load(slot, typ=self._kind)
+        self._code.builder.store(
+            self._code.builder.call(self._instruction, [sums, unsigned, signed]), slot
+        )
 
 
 class Function:

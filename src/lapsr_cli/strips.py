@@ -12,7 +12,7 @@ strip does both. Up and conv_res are one convolution at half the size (see `fuse
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -23,10 +23,13 @@ from torch import Tensor, nn
 from lapsr_cli import upsampling
 from lapsr_cli.fused import FusedPyramid, bias_through, cropped, residual_kernel
 from lapsr_cli.model import NEGATIVE_SLOPE, Level, PyramidConfig, Skip
+from lapsr_cli.quantized import Quantized, Scale
 from lapsr_cli.relay import one_core, relayed
 from lapsr_cli.winograd import Winograd, is_for
 
-__all__ = ["StripPyramid", "bytes_per_column"]
+__all__ = ["LayerScales", "StripPyramid", "bytes_per_column"]
+
+LayerScales = Sequence[Sequence[Sequence[Scale]]]
 
 _STRIP_PIXELS = 8192
 """Of one feature map of a strip: 2 MiB of 64 channels in fp32."""
@@ -50,7 +53,8 @@ class StripPyramid(FusedPyramid):
     ``strip_pixels``: of one strip, the windows of a batch together. As many threads as torch has
     for one operation share the layers. ``whole_pixels``: where the last level reads fewer, there is
     too little for that, and they share every operation on whole maps, as in FusedPyramid; by
-    default what was measured for the layers at hand.
+    default what was measured for the layers at hand. ``scales``: of what each convolution of the
+    recursive blocks reads, by level, block and place; they are then computed in 8 bits.
     """
 
     def __init__(
@@ -59,8 +63,10 @@ class StripPyramid(FusedPyramid):
         *,
         strip_pixels: int = _STRIP_PIXELS,
         whole_pixels: int | None = None,
+        scales: LayerScales | None = None,
     ) -> None:
         super().__init__(config)
+        self.scales = scales
         self.strip_pixels = strip_pixels
         self.whole_pixels = whole_pixels
 
@@ -81,6 +87,8 @@ class StripPyramid(FusedPyramid):
     def _whole_pixels(self) -> int:
         if self.whole_pixels is not None:
             return self.whole_pixels
+        if self.scales is not None:
+            return 0  # whole maps are not computed in 8 bits
         conv = self.level(1).convs[0]
         assert isinstance(conv, nn.Conv2d)
         return _WHOLE_PIXELS_COMPILED if is_for(conv) else _WHOLE_PIXELS
@@ -96,10 +104,11 @@ class StripPyramid(FusedPyramid):
             level = self.level(number)
             rows = self._rows(height, batch * width)
             strips = _as_sources(_no_higher_than(rows, strips))
-            for _ in range(config.recursions):
-                for place, conv in enumerate(level.convs, start=1):
-                    ends = config.skip if place == config.depth else None
-                    strips = _no_higher_than(2 * rows, _convolutions(conv, strips, ends))
+            for recursion in range(config.recursions):
+                for place in range(config.depth):
+                    layer = self._layer(number, recursion, place)
+                    ends = config.skip if place == config.depth - 1 else None
+                    strips = _no_higher_than(2 * rows, _through(layer, strips, ends))
                     strips = shares.share(strips, number)
             height, width = config.factor * height, config.factor * width
             residuals.append(luma.new_empty(batch, 1, height, width))
@@ -110,6 +119,17 @@ class StripPyramid(FusedPyramid):
             for _ in strips:
                 pass  # the last level draws the strips through all of them
         return residuals
+
+    def _layer(self, number: int, recursion: int, place: int) -> _Compiled | _Directly:
+        """Leaky ReLU and convolution ``place`` of that level and block, counted from 0. LapSRN's
+        activation after each convolution is the same, for what nobody else reads: it is then that
+        of the next layer."""
+        conv = self.level(number).convs[place]
+        assert isinstance(conv, nn.Conv2d)
+        if self.scales is not None:
+            reads, *following = self.scales[number - 1][recursion][place:]
+            return _Compiled(Quantized(conv, reads, following[0] if following else None))
+        return _Compiled(Winograd(conv)) if is_for(conv) else _Directly(conv)
 
     def _rows(self, height: int, across: int) -> int:
         """How high a strip is of a map ``across`` pixels wide, the windows of a batch together."""
@@ -191,16 +211,7 @@ def _as_sources(strips: Strips) -> Strips:
         yield Strip(rows, [rows], last)
 
 
-def _convolutions(conv: nn.Module, strips: Strips, ends: Skip | None) -> Strips:
-    """One layer of a level: activation, convolution, and the sum if it ``ends`` a recursive block.
-    LapSRN's activation after each convolution is the same, for what nobody else reads: it is then
-    that of the next layer."""
-    assert isinstance(conv, nn.Conv2d)
-    layer = _ByWinograd(conv) if is_for(conv) else _Directly(conv)
-    return _through(layer, strips, ends)
-
-
-def _through(layer: _ByWinograd | _Directly, strips: Strips, ends: Skip | None) -> Strips:
+def _through(layer: _Compiled | _Directly, strips: Strips, ends: Skip | None) -> Strips:
     delay = _Delay()
     seen = given = 0
     for rows, skip, last in strips:
@@ -228,9 +239,9 @@ class _Directly:
         return made.add_(torch.cat(added, dim=2)) if added else made
 
 
-class _ByWinograd:
-    def __init__(self, conv: nn.Conv2d) -> None:
-        self._convolve = Winograd(conv)
+class _Compiled:
+    def __init__(self, convolve: Winograd | Quantized) -> None:
+        self._convolve = convolve
         self._kept = _Kept()
 
     def __call__(self, rows: Tensor, added: list[Tensor], *, last: bool) -> Tensor:

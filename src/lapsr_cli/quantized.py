@@ -1,0 +1,223 @@
+"""3x3 convolutions of 8-bit integers, compiled.
+
+What a convolution reads is activated and rounded to 0..255 by a scale and a zero point, its weights
+to -127..127 by a scale for each output channel; products are added up exactly in 32 bits, and the
+sums are fp32 again after that. So a map is read and written in a quarter of the bytes, and four
+products are one. Jacob et al., Quantization and Training of Neural Networks for Efficient
+Integer-Arithmetic-Only Inference, CVPR 2018, section 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+
+from lapsr_cli.codegen import Bytes, Code, Integer, Pointer, Processor, this_processor
+from lapsr_cli.compiled import TILES, CompiledLayer, addresses, fits
+from lapsr_cli.model import NEGATIVE_SLOPE
+
+__all__ = ["Quantized", "Scale", "is_for", "quantized_weights"]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How a real number x becomes round(x / step) + zero, kept within 0..255."""
+
+    step: float
+    zero: int
+
+    @classmethod
+    def over(cls, lowest: float, highest: float) -> Scale:
+        """For numbers from ``lowest`` to ``highest``; 0 becomes one of the 256 exactly."""
+        lowest, highest = min(lowest, 0.0), max(highest, 0.0)
+        step = (highest - lowest) / 255 or 1.0
+        return cls(step, round(-lowest / step))
+
+
+def quantized_weights(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """(C out, C in, 3, 3) -> the same from -127 to 127, int8, and the step of each output channel,
+    (C out)."""
+    steps = weight.abs().amax((1, 2, 3)).clamp(min=torch.finfo(torch.float32).tiny) / 127
+    return (weight / steps[:, None, None, None]).round().to(torch.int8), steps
+
+
+def is_for(conv: nn.Conv2d, processor: Processor | None = None) -> bool:
+    """Whether ``conv`` can be computed so on this processor: 3x3, in fp32, as many channels in as
+    out, which fill vectors of fp32 and, four times fewer, of bytes."""
+    processor = processor or this_processor()
+    out, into, *size = conv.weight.shape
+    return (
+        processor.multiplies_bytes
+        and conv.weight.dtype == torch.float32
+        and size == [3, 3]
+        and out == into
+        and out % processor.vector_bytes == 0
+        and fits(out, conv.weight.dtype, processor)
+    )
+
+
+class Quantized:
+    """Leaky ReLU and the 3x3 convolution after it, in 8 bits.
+
+    ``reads``: the scale of what it reads, activated. ``writes``: of what the next layer reads,
+    which is then given activated and in 8 bits; None for fp32, not activated. A map that is read
+    may be either, too. On one core; from several threads at a time.
+    """
+
+    def __init__(
+        self,
+        conv: nn.Conv2d,
+        reads: Scale,
+        writes: Scale | None,
+        processor: Processor | None = None,
+    ) -> None:
+        self._processor = processor or this_processor()
+        self._channels = conv.out_channels
+        self._writes = writes
+        weights, steps = quantized_weights(conv.weight)
+        out, into = weights.shape[:2]
+        taps = weights.permute(2, 3, 1, 0).reshape(9, into // 4, 4, out)
+        self._kernels = taps.transpose(2, 3).contiguous()  # (9, C in / 4, C out, 4)
+        factors = steps.double() * reads.step
+        offsets = -reads.zero * weights.double().sum((1, 2, 3)) * factors
+        if conv.bias is not None:
+            offsets += conv.bias.double()
+        step = 1.0 if writes is None else writes.step
+        self._factors, self._offsets = (factors / step).float(), (offsets / step).float()
+        self._scales = torch.tensor([1 / reads.step, reads.zero, writes.zero if writes else 0.0])
+
+    def __call__(
+        self, pieces: Sequence[Tensor], added: Sequence[Tensor] = (), *, top: bool, bottom: bool
+    ) -> Tensor:
+        """Pieces (B, C, n, W) of a map, fp32 or uint8, channels-last, one below the other, with a
+        row of zeros above them at the ``top`` of the map and below at its ``bottom`` -> (B, C, m,
+        W), where m is two less than these rows together, and not less than 0. Pieces of as many
+        rows, fp32, are ``added`` to that, if there are any and it is fp32."""
+        batch, _, _, width = pieces[0].shape
+        count = max(0, sum(piece.shape[2] for piece in pieces) + top + bottom - 2)
+        outputs = torch.empty(
+            (batch, self._channels, count, width),
+            dtype=torch.float32 if self._writes is None else torch.uint8,
+            memory_format=torch.channels_last,
+        )
+        compute = _compiled(
+            self._channels,
+            reads_bytes=pieces[0].dtype == torch.uint8,
+            writes_bytes=self._writes is not None,
+            processor=self._processor,
+        )
+        for number in range(batch if count else 0):
+            rows = [0] * top + addresses(pieces, number) + [0] * bottom
+            sources = addresses(added, number) or [0] * count
+            tensors = [outputs[number], self._kernels, self._factors, self._offsets, self._scales]
+            compute([rows, sources], tensors, count, width)
+        return outputs
+
+
+@cache
+def _compiled(
+    channels: int, *, reads_bytes: bool, writes_bytes: bool, processor: Processor
+) -> CompiledLayer:
+    code = Code(
+        ["rows", "added", "outputs", "kernels", "factors", "offsets", "scales", "scratch"],
+        ["count", "width"],
+        itemsize=4,
+        processor=processor,
+    )
+    window = _Window(code, channels, reads_bytes=reads_bytes)
+    count, width = code.integers["count"], code.integers["width"]
+    with code.loop(count) as row, code.loop(width, step=TILES) as left:
+        window.read(row, left)
+        _write_pixels(code, window, row, left, writes_bytes=writes_bytes)
+    return CompiledLayer(code.compiled(), torch.float32, window.scratch)
+
+
+class _Window:
+    """3 rows of pixels in 8 bits, in memory of its own, for the outputs that are computed at a
+    time."""
+
+    def __init__(self, code: Code, channels: int, *, reads_bytes: bool) -> None:
+        self._code = code
+        self.channels = channels
+        self.columns = TILES + 2
+        self._reads_bytes = reads_bytes
+        size = 3 * self.columns * channels // 4  # counted in fp32, as all that follows
+        scratch = code.pointers["scratch"]
+        self.pixels = code.bytes(scratch)
+        self.zeros = scratch + size  # fp32
+        self.zero_bytes = code.bytes(self.zeros + channels)
+        self.spare = self.zeros + (channels + channels // 4)
+        self.scratch = size + 3 * channels
+        zero = code.pointers["scales"].spread(1)
+        for channel in range(0, channels, code.lanes):
+            self.zero_bytes.put(channel, zero)
+
+    def read(self, row: Integer, left: Integer) -> None:
+        """From ``row`` on, and from the column before ``left``; zeros where there is none."""
+        for y in range(3):
+            pixels = self._code.pointer_at(self._code.pointers["rows"], row + y)
+            there = self._code.is_there(pixels)
+            for x in range(self.columns):
+                column = left + (x - 1)
+                inside = self._code.both(there, column.within(self._code.integers["width"]))
+                place = self.pixels + (y * self.columns + x) * self.channels
+                if self._reads_bytes:
+                    source = self._code.bytes(pixels) + column * self.channels
+                    place.copy(source.if_(inside, self.zero_bytes), self.channels)
+                else:
+                    self._quantize((pixels + column * self.channels).if_(inside, self.zeros), place)
+
+    def _quantize(self, pixel: Pointer, place: Bytes) -> None:
+        scales = self._code.pointers["scales"]
+        with self._code.loop(self.channels, step=self._code.lanes) as channel:
+            value = pixel[channel]
+            activated = value.larger(NEGATIVE_SLOPE * value)
+            place.put(channel, activated * scales.spread(0) + scales.spread(1))
+
+
+def _write_pixels(
+    code: Code, window: _Window, row: Integer, left: Integer, *, writes_bytes: bool
+) -> None:
+    """Outputs beside each other, some vectors of channels at a time."""
+    channels = window.channels
+    most = 4 if code.processor.registers >= 32 else 2
+    vectors = min(most, channels // code.lanes)
+    with code.loop(channels, step=vectors * code.lanes) as out:
+        sums = code.dot_products(TILES * vectors)
+        for tap in range(9):
+            y, x = divmod(tap, 3)
+            first = (y * window.columns + x) * channels
+            with code.loop(channels // 4) as four:
+                kernel = code.bytes(code.pointers["kernels"])
+                kernel = kernel + ((four + tap * (channels // 4)) * channels + out) * 4
+                weights = [
+                    sums.fours(kernel + number * code.processor.vector_bytes)
+                    for number in range(vectors)
+                ]
+                for tile in range(TILES):
+                    value = sums.spread(window.pixels + (four * 4 + (first + tile * channels)))
+                    for number in range(vectors):
+                        sums.add(tile * vectors + number, value, weights[number])
+        source = code.pointer_at(code.pointers["added"], row)
+        is_added = code.is_there(source)
+        for tile in range(TILES):
+            column = left + tile
+            inside = column.within(code.integers["width"])
+            pixel = (row * code.integers["width"] + column) * channels
+            added = (source + column * channels).if_(code.both(inside, is_added), window.zeros)
+            for number in range(vectors):
+                channel = out + number * code.lanes
+                value = sums[tile * vectors + number] * code.pointers["factors"][channel]
+                value = value + code.pointers["offsets"][channel]
+                if writes_bytes:
+                    value = value.larger(NEGATIVE_SLOPE * value)
+                    outputs = code.bytes(code.pointers["outputs"]) + pixel
+                    place = outputs.if_(inside, code.bytes(window.spare))
+                    place.put(channel, value + code.pointers["scales"].spread(2))
+                else:
+                    there = (code.pointers["outputs"] + pixel).if_(inside, window.spare)
+                    there[channel] = value + added[channel]

@@ -1,0 +1,107 @@
+"""The convolution of 8-bit integers against the same in float64."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from lapsr_cli.codegen import this_processor
+from lapsr_cli.quantized import Quantized, Scale, is_for, quantized_weights
+from tests.test_winograd import features
+
+CHANNELS = 64
+needs_vnni = pytest.mark.skipif(
+    not this_processor().multiplies_bytes, reason="this processor has no dot products of bytes"
+)
+
+
+def convolution(seed: int = 0) -> nn.Conv2d:
+    torch.manual_seed(seed)
+    return nn.Conv2d(CHANNELS, CHANNELS, 3).requires_grad_(False)
+
+
+def quantized(values: Tensor, scale: Scale) -> Tensor:
+    """0..255 in float64, before rounding."""
+    return values.double() / scale.step + scale.zero
+
+
+def exactly(conv: nn.Conv2d, codes: Tensor, reads: Scale, *, top: bool, bottom: bool) -> Tensor:
+    """From codes 0..255: the convolution of the real numbers that they stand for."""
+    weights, steps = quantized_weights(conv.weight)
+    padded = F.pad((codes.double() - reads.zero) * reads.step, (1, 1, top, bottom))
+    if padded.shape[2] < 3:
+        return codes[:, :, :0].double()
+    assert conv.bias is not None
+    return F.conv2d(padded, weights * steps[:, None, None, None].double(), conv.bias.double())
+
+
+@given(st.floats(-50, 50), st.floats(-50, 50))
+def test_a_scale_holds_its_range_and_zero(one: float, other: float) -> None:
+    lowest, highest = sorted((one, other))
+    scale = Scale.over(lowest, highest)
+    assert 0 <= scale.zero <= 255
+    codes = [value / scale.step + scale.zero for value in (lowest, 0.0, highest)]
+    assert all(-0.51 <= code <= 255.51 for code in codes)
+
+
+@needs_vnni
+@settings(max_examples=120)
+@given(
+    batch=st.integers(1, 2),
+    heights=st.lists(st.integers(0, 5), min_size=1, max_size=3),
+    width=st.integers(1, 20),
+    top=st.booleans(),
+    bottom=st.booleans(),
+    reads_bytes=st.booleans(),
+    writes_bytes=st.booleans(),
+    zero=st.integers(0, 255),
+)
+def test_equal_to_the_exact_one(
+    batch: int,
+    heights: list[int],
+    width: int,
+    zero: int,
+    *,
+    top: bool,
+    bottom: bool,
+    reads_bytes: bool,
+    writes_bytes: bool,
+) -> None:
+    """Maps of 8 bits or fp32, in and out."""
+    conv = convolution()
+    assert is_for(conv)
+    reads, writes = Scale(0.02, zero), Scale(0.03, 90)
+    rows = features(batch, CHANNELS, sum(heights), width).float()
+    if reads_bytes:
+        rows = (40 * rows + 128).round().clamp(0, 255).to(torch.uint8)
+        codes = rows
+    else:
+        codes = quantized(F.leaky_relu(rows, 0.2), reads).add(0.5).floor().clamp(0, 255)
+    expected = exactly(conv, codes, reads, top=top, bottom=bottom)
+    layer = Quantized(conv, reads, writes if writes_bytes else None)
+    added = torch.randn_like(expected, dtype=torch.float32)
+    made = layer(
+        torch.split(rows, heights, dim=2),
+        () if writes_bytes else torch.split(added, 3, dim=2),
+        top=top,
+        bottom=bottom,
+    )
+    assert made.shape == expected.shape
+    if writes_bytes:
+        codes_out = quantized(F.leaky_relu(expected, 0.2), writes).clamp(0, 255)
+        assert made.dtype == torch.uint8
+        torch.testing.assert_close(made.double(), codes_out, rtol=0, atol=0.501)
+    else:
+        # An fp32 number at a tie may be rounded to the neighbouring code.
+        atol = 1e-5 if reads_bytes else 1e-5 + reads.step * float(conv.weight.abs().max())
+        torch.testing.assert_close(made.double(), expected + added, rtol=1e-5, atol=atol)
+
+
+def test_not_for() -> None:
+    assert not is_for(nn.Conv2d(64, 32, 3))
+    assert not is_for(nn.Conv2d(48, 48, 3))
+    assert not is_for(nn.Conv2d(64, 64, 3).double())
