@@ -47,6 +47,9 @@ _LEAST_STRIPS = 8
 """A thread waits for the first strip of the one before it."""
 
 
+_END_COST, _END_COST_COMPILED, _END_COST_IN_8_BITS = 1.0, 3.0, 5.0
+
+
 class StripPyramid(FusedPyramid):
     """A LaplacianPyramid, parameter for parameter, that computes in strips and has no gradients.
 
@@ -97,7 +100,7 @@ class StripPyramid(FusedPyramid):
         """(B, 1, H, W) -> one for each level up to the last, (B, 1, 2H, 2W) and so on."""
         config = self.config
         batch, _, height, width = luma.shape
-        shares = _Shares(config, last, torch.get_num_threads())
+        shares = _Shares(config, last, self._end_cost(), torch.get_num_threads())
         strips = self._first_features(luma)
         residuals: list[Tensor] = []
         for number in range(1, last + 1):
@@ -110,6 +113,7 @@ class StripPyramid(FusedPyramid):
                     ends = config.skip if place == config.depth - 1 else None
                     strips = _no_higher_than(2 * rows, _through(layer, strips, ends))
                     strips = shares.share(strips, number)
+            shares.take_end(number)
             height, width = config.factor * height, config.factor * width
             residuals.append(luma.new_empty(batch, 1, height, width))
             merged = config.shared and config.factor == 2
@@ -130,6 +134,14 @@ class StripPyramid(FusedPyramid):
             reads, *following = self.scales[number - 1][recursion][place:]
             return _Compiled(Quantized(conv, reads, following[0] if following else None))
         return _Compiled(Winograd(conv)) if is_for(conv) else _Directly(conv)
+
+    def _end_cost(self) -> float:
+        """Of the end of a level that another follows, in convolutions of that level: measured."""
+        if self.scales is not None:
+            return _END_COST_IN_8_BITS
+        conv = self.level(1).convs[0]
+        assert isinstance(conv, nn.Conv2d)
+        return _END_COST_COMPILED if is_for(conv) else _END_COST
 
     def _rows(self, height: int, across: int) -> int:
         """How high a strip is of a map ``across`` pixels wide, the windows of a batch together."""
@@ -172,13 +184,16 @@ def bytes_per_column(config: PyramidConfig, scale: int, dtype: torch.dtype) -> i
 
 
 class _Shares:
-    """Where along the convolutions the next thread takes over, so that all have as much to do."""
+    """Where along the convolutions the next thread takes over, so that all have as much to do.
+    ``end_cost``: of a level that another follows, in convolutions; of the last it is about one."""
 
-    def __init__(self, config: PyramidConfig, last: int, threads: int) -> None:
-        levels = range(1, last + 1)
-        self._costs = {number: config.factor ** (2 * number - 2) for number in levels}
-        layers = config.depth * config.recursions + 1  # the upsampling is about one more
-        self._share = layers * sum(self._costs.values()) / threads
+    def __init__(self, config: PyramidConfig, last: int, end_cost: float, threads: int) -> None:
+        self._costs = {number: config.factor ** (2 * number - 2) for number in range(1, last + 1)}
+        self._end_cost = end_cost
+        layers = config.depth * config.recursions
+        ends = {number: 1.0 if number == last else end_cost for number in self._costs}
+        total = sum(cost * (layers + ends[number]) for number, cost in self._costs.items())
+        self._share = total / threads
         self._taken = 0.0
         self._layers = 0
 
@@ -193,6 +208,10 @@ class _Shares:
             return strips
         self._layers = 0
         return relayed(strips)
+
+    def take_end(self, number: int) -> None:
+        """What comes after the layers of level ``number``, always in the thread of its last."""
+        self._taken += self._end_cost * self._costs[number]
 
 
 def _no_higher_than(most: int, strips: Strips) -> Strips:
