@@ -353,7 +353,7 @@ def test_a_picture_under_way_is_given_before_the_next_is_waited_for(
 
 def test_what_overflows_beside_the_program_is_computed_in_fp32() -> None:
     model = overflowing(PyramidConfig(depth=1, recursions=1, channels=4, levels=1))
-    runtime = Runtime(model, Device(torch.device("cpu"), torch.float16, "a test"))
+    runtime = Runtime(model, Device(torch.device("cpu"), "fp16", "a test"))
     runtime.transfer = Beside()
     tasks = [Task(key, Picture(smooth(12, 14, 3, seed=key)), (2,), "") for key in range(4)]
     for result in Passes({"": runtime}, Windows(tile=None, batch=1)).stream(tasks):
@@ -415,7 +415,7 @@ def overflowing(config: PyramidConfig) -> LaplacianPyramid:
 @pytest.mark.parametrize("batch", [1, 3])
 def test_what_overflows_in_half_precision_is_computed_in_fp32(batch: int) -> None:
     model = overflowing(PyramidConfig(depth=1, recursions=1, channels=4, levels=1))
-    half = Device(torch.device("cpu"), torch.float16, "a test")
+    half = Device(torch.device("cpu"), "fp16", "a test")
     tasks = [Task(key, Picture(smooth(12, 14, 3, seed=key)), (2,), "") for key in range(3)]
     results = {
         r.key: r for r in Upscaler(model, half, Windows(tile=None, batch=batch)).stream(tasks)
@@ -428,7 +428,7 @@ def test_what_overflows_in_half_precision_is_computed_in_fp32(batch: int) -> Non
 
 
 def test_half_precision_that_does_not_overflow_says_nothing(network: LaplacianPyramid) -> None:
-    half = Device(torch.device("cpu"), torch.float16, "a test")
+    half = Device(torch.device("cpu"), "fp16", "a test")
     picture = Picture(smooth(12, 14, 3))
     (result,) = Upscaler(network, half).stream([Task(0, picture, (2,), "")])
     assert result.notes == ()

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import psutil
 import torch
 
+from lapsr_cli.codegen import this_processor
 from lapsr_cli.errors import DeviceError, UsageError
 
 __all__ = [
@@ -23,7 +24,7 @@ __all__ = [
     "training_precision",
 ]
 
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
@@ -32,21 +33,26 @@ _M_ARENA_MAX = -8
 _NO_MEMORY = ("can't allocate memory", "could not create a primitive", "could not create a memory")
 """What torch's allocator and oneDNN say; oneDNN has no other words for it."""
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_DTYPES = {
+    "fp32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+    "int8": torch.float32,  # before the first of the recursive blocks and after the last
+}
 
 
 @dataclass(frozen=True)
 class Device:
-    """A device, the type of the features on it, and why it was taken, in words."""
+    """A device, the precision of the features on it, and why it was taken, in words."""
 
     torch_device: torch.device
-    dtype: torch.dtype
+    precision: Literal["fp32", "bf16", "fp16", "int8"]
     reason: str
 
     @property
-    def precision(self) -> str:
-        """ "fp32", "bf16" or "fp16"."""
-        return next(name for name, dtype in _DTYPES.items() if dtype == self.dtype)
+    def dtype(self) -> torch.dtype:
+        """Of the features, but within recursive blocks computed in int8."""
+        return _DTYPES[self.precision]
 
     def __str__(self) -> str:
         if self.torch_device.type == "cuda":
@@ -64,12 +70,24 @@ def choose(device: str = "auto", precision: Precision = "auto") -> Device:
     DeviceError for a device that is not there, UsageError for a name that is none.
     """
     if precision not in ("auto", *_DTYPES):
-        raise UsageError(f"--precision {precision}: must be auto, fp32, bf16 or fp16")
+        raise UsageError(f"--precision {precision}: must be auto, fp32, bf16, fp16 or int8")
     chosen, reason = _choose_device(device)
-    dtype = torch.float32 if precision == "auto" else _DTYPES[precision]
-    if chosen.type == "cpu" and dtype == torch.float16:
-        raise DeviceError("--precision fp16: not on the CPU; use fp32 or bf16")
-    return Device(chosen, dtype, reason)
+    if chosen.type == "cpu" and precision == "fp16":
+        raise DeviceError("--precision fp16: not on the CPU; use fp32, bf16 or int8")
+    if precision == "int8":
+        _check_bytes(chosen)
+    return Device(chosen, "fp32" if precision == "auto" else precision, reason)
+
+
+def _check_bytes(device: torch.device) -> None:
+    """Raise DeviceError for one that does not multiply bytes with us."""
+    if device.type != "cpu":
+        raise DeviceError(f"--precision int8: on the CPU only, not on {device}; use fp16 or bf16")
+    if not this_processor().multiplies_bytes:
+        raise DeviceError(
+            f"--precision int8: this processor ({this_processor().name}) has no dot products of"
+            " bytes (VNNI); use fp32"
+        )
 
 
 def _choose_device(device: str) -> tuple[torch.device, str]:

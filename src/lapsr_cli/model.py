@@ -164,11 +164,18 @@ class LaplacianPyramid(nn.Module):
     A picture at a lower scale does not depend on the levels above it: the 2x picture of an 8x
     pass is the 2x picture. Outputs are not clamped. The image branch (``up_image`` and the sums)
     keeps the dtype of the input; the features take that of ``conv_in``.
+
+    ``ranges``: the lowest and the highest number that each convolution of the recursive blocks was
+    seen to read, (levels, R, D, 2), where somebody looked (see `calibration`); for arithmetic in 8
+    bits. They belong to these weights and no others.
     """
+
+    ranges: Tensor | None
 
     def __init__(self, config: PyramidConfig) -> None:
         super().__init__()
         self.config = config
+        self.ranges = None
         self.conv_in = nn.Conv2d(1, config.channels, 3, padding=1)
         self.levels = nn.ModuleList(
             Level(config) for _ in range(1 if config.shared else len(config.scales))

@@ -20,7 +20,7 @@ from lapsr_cli.codegen import Bytes, Code, Integer, Pointer, Processor, this_pro
 from lapsr_cli.compiled import TILES, CompiledLayer, addresses, fits
 from lapsr_cli.model import NEGATIVE_SLOPE
 
-__all__ = ["Quantized", "Scale", "is_for", "quantized_weights"]
+__all__ = ["LayerScales", "Quantized", "Scale", "is_for", "quantized_weights", "scales_of"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,18 @@ class Scale:
         lowest, highest = min(lowest, 0.0), max(highest, 0.0)
         step = (highest - lowest) / 255 or 1.0
         return cls(step, round(-lowest / step))
+
+
+LayerScales = Sequence[Sequence[Sequence[Scale]]]
+"""Of what each convolution of the recursive blocks reads, by level, block and place."""
+
+
+def scales_of(ranges: Tensor) -> LayerScales:
+    """From a model's ranges (levels, R, D, 2)."""
+    return [
+        [[Scale.over(lowest, highest) for lowest, highest in block] for block in level]
+        for level in ranges.tolist()
+    ]
 
 
 def quantized_weights(weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,12 +8,15 @@ from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+from lapsr_cli import quantized
 from lapsr_cli.color import rgb_to_ycbcr, ycbcr_to_rgb
 from lapsr_cli.device import Device, is_out_of_memory
+from lapsr_cli.errors import UsageError, WeightsError
 from lapsr_cli.fused import FusedPyramid
 from lapsr_cli.model import LaplacianPyramid
+from lapsr_cli.quantized import LayerScales
 from lapsr_cli.resize import resize
 from lapsr_cli.strips import StripPyramid, bytes_per_column
 from lapsr_cli.transfer import Download, Transfer
@@ -55,7 +58,9 @@ class Runtime:
 
     Features are computed channels-last in the device's precision, on the CPU in strips of rows; the
     image branch, the colour conversion and the chroma stay in fp32, so half precision costs a
-    fraction of an 8-bit level.
+    fraction of an 8-bit level. In int8 the recursive blocks are computed in 8 bits, all else in
+    fp32. Raises WeightsError for a network without ranges then, UsageError for one whose channels
+    do not fill the vectors.
     ``tta``: the luma is the mean over the eight flips and turns of a window.
     """
 
@@ -65,8 +70,7 @@ class Runtime:
         self.tta = tta
         self.transfer = Transfer(device.torch_device)
         self._reference = model
-        network = StripPyramid if device.torch_device.type == "cpu" else FusedPyramid
-        self.model = network(model.config).to(device.torch_device)
+        self.model = _network(model, device).to(device.torch_device)
         self.model.load_state_dict(model.state_dict())
         self.model.requires_grad_(requires_grad=False)
         self.model.conv_in.to(device.dtype)
@@ -78,7 +82,7 @@ class Runtime:
 
     def in_fp32(self) -> Runtime:
         """The same network on the same device in fp32."""
-        return Runtime(self._reference, replace(self.device, dtype=torch.float32), tta=self.tta)
+        return Runtime(self._reference, replace(self.device, precision="fp32"), tta=self.tta)
 
     def bytes_per_pixel(self, scale: int) -> int:
         """Device memory that one input pixel needs at the peak of a pass to ``scale``.
@@ -207,6 +211,26 @@ class Runtime:
                     back = back.flip(-1) if mirror else back
                     total[size] = total[size] + back if size in total else back
         return {size: picture / 8 for size, picture in total.items()}
+
+
+def _network(model: LaplacianPyramid, device: Device) -> FusedPyramid:
+    if device.torch_device.type != "cpu":
+        return FusedPyramid(model.config)
+    scales = _scales(model) if device.precision == "int8" else None
+    return StripPyramid(model.config, scales=scales)
+
+
+def _scales(model: LaplacianPyramid) -> LayerScales:
+    if model.ranges is None:
+        raise WeightsError(
+            f"--precision int8: {model.config.title} was not calibrated for it;"
+            " `lapsr weights calibrate` does that"
+        )
+    conv = model.level(1).convs[0]
+    assert isinstance(conv, nn.Conv2d)
+    if not quantized.is_for(conv):
+        raise UsageError(f"--precision int8: not for {conv.out_channels} channels")
+    return quantized.scales_of(model.ranges)
 
 
 def _within_neighbours(enlarged: Tensor, alpha: Tensor, scale: int) -> Tensor:

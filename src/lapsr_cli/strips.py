@@ -12,7 +12,7 @@ strip does both. Up and conv_res are one convolution at half the size (see `fuse
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -23,13 +23,11 @@ from torch import Tensor, nn
 from lapsr_cli import upsampling
 from lapsr_cli.fused import FusedPyramid, bias_through, cropped, residual_kernel
 from lapsr_cli.model import NEGATIVE_SLOPE, Level, PyramidConfig, Skip
-from lapsr_cli.quantized import Quantized, Scale
+from lapsr_cli.quantized import LayerScales, Quantized
 from lapsr_cli.relay import one_core, relayed
 from lapsr_cli.winograd import Winograd, is_for
 
-__all__ = ["LayerScales", "StripPyramid", "bytes_per_column"]
-
-LayerScales = Sequence[Sequence[Sequence[Scale]]]
+__all__ = ["StripPyramid", "bytes_per_column"]
 
 _STRIP_PIXELS = 8192
 """Of one feature map of a strip: 2 MiB of 64 channels in fp32."""
@@ -56,8 +54,8 @@ class StripPyramid(FusedPyramid):
     ``strip_pixels``: of one strip, the windows of a batch together. As many threads as torch has
     for one operation share the layers. ``whole_pixels``: where the last level reads fewer, there is
     too little for that, and they share every operation on whole maps, as in FusedPyramid; by
-    default what was measured for the layers at hand. ``scales``: of what each convolution of the
-    recursive blocks reads, by level, block and place; they are then computed in 8 bits.
+    default what was measured for the layers at hand. ``scales``: those of the recursive blocks,
+    which are then computed in 8 bits.
     """
 
     def __init__(

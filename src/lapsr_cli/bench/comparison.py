@@ -104,7 +104,7 @@ def _row(ours: PeerSpeed, contender: _Contender, timing: Timing) -> PeerSpeed:
 
 def _ours(work: Work, luma: Luma) -> Callable[[], Luma]:
     """Our runtime, one picture a call."""
-    runtime = Runtime(work.model, Device(work.device, torch.float32, "compared"))
+    runtime = Runtime(work.model, Device(work.device, "fp32", "compared"))
 
     def enlarge() -> Luma:
         picture: Luma = runtime.enlarge_luma(torch.from_numpy(luma), work.scale).numpy()

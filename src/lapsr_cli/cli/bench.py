@@ -51,7 +51,11 @@ _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 )
 @click.option("--batch-size", "batch", default=1, show_default=True, help="Pictures at a time.")
 @click.option(
-    "--precision", default="auto", show_default=True, metavar="LIST", help="auto, fp32, bf16, fp16."
+    "--precision",
+    default="auto",
+    show_default=True,
+    metavar="LIST",
+    help="auto, fp32, bf16, fp16, int8.",
 )
 @click.option("--runs", default=3, show_default=True, help="Counted; their median is given.")
 @click.option("--warm-up", default=1, show_default=True, help="Runs before them.")

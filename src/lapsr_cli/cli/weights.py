@@ -1,4 +1,4 @@
-"""lapsr weights: list, download, verify, info, import, export, path."""
+"""lapsr weights: list, download, verify, info, import, export, calibrate, path."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from lapsr_cli.errors import LapsrError, UnknownModel, UsageError, WeightsError
 
 if TYPE_CHECKING:
     from lapsr_cli.model import PyramidConfig, Skip
+
+_CALIBRATED = 64
+"""Pictures; more hardly widen the ranges."""
 
 offline_option = click.option("--offline", is_flag=True, help="Never use the network.")
 
@@ -146,6 +149,7 @@ def info(model: str) -> None:
             "skip": config.skip,
             "shared": "yes" if config.shared else "no",
             "parameters": f"{sum(p.numel() for p in network.parameters()):,}",
+            "int8": "not calibrated" if network.ranges is None else "calibrated",
         }
         for scale in config.scales:
             reach = max(halo(config, scale))
@@ -224,6 +228,46 @@ def export(model: str, output: Path, offline: bool) -> None:
 
     path = models.obtain(model, offline=offline)
     write(models.read_file(path), output, source=str(path))
+    click.echo(output)
+
+
+@weights.command()
+@click.argument("model", metavar="NAME|FILE")
+@click.option(
+    "--data",
+    "folders",
+    multiple=True,
+    required=True,
+    metavar="DIR",
+    help="Pictures at full size, like those to come; may be given again.",
+)
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Ends in .safetensors.",
+)
+@offline_option
+def calibrate(model: str, folders: tuple[str, ...], output: Path, offline: bool) -> None:
+    """Write a model that can be computed in 8 bits, with --precision int8.
+
+    The weights stay as they are. Beside them goes what the network's convolutions read on up to 64
+    pictures, spread over what was given; --precision int8 rounds to 256 steps between.
+    """
+    from lapsr_cli import weights as models
+    from lapsr_cli.cli.terminal import counted, say
+    from lapsr_cli.train.pictures import paths_in, read_luma
+
+    if output.suffix != ".safetensors":
+        raise UsageError(f"-o/--output {output}: must end in .safetensors")
+    path = models.obtain(model, offline=offline)
+    found = paths_in(folders, "--data", leave_out=output)
+    paths = found[:: -(-len(found) // _CALIBRATED)]
+    say(f"calibrating on {len(paths)} of {len(found)} pictures")
+    lumas = (read_luma(each) for each in counted(paths, "pictures"))
+    models.calibrate(path, lumas, output)
     click.echo(output)
 
 

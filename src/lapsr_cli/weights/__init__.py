@@ -11,11 +11,14 @@ import difflib
 import logging
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from filelock import FileLock
+from torch import Tensor
 
+from lapsr_cli.calibration import ranges_of
 from lapsr_cli.errors import ChecksumError, OfflineError, UnknownModel, UsageError, WeightsError
 from lapsr_cli.model import LaplacianPyramid, PyramidConfig
 from lapsr_cli.weights import cache
@@ -24,7 +27,7 @@ from lapsr_cli.weights.manifest import Entry, embedded_folder, manifest
 from lapsr_cli.weights.matconvnet import read_mat
 from lapsr_cli.weights.stored import Weights, read_pth, read_safetensors, write_safetensors
 
-__all__ = ["download", "find", "import_file", "load", "obtain", "read_file"]
+__all__ = ["calibrate", "download", "find", "import_file", "load", "obtain", "read_file"]
 
 log = logging.getLogger(__name__)
 
@@ -163,12 +166,7 @@ def import_file(path: Path, output: Path | None = None, config: PyramidConfig | 
     weights = read_file(path, config)
     weights.model(str(path))
     if output is not None:
-        if output.suffix != ".safetensors":
-            raise UsageError(f"-o/--output {output}: must end in .safetensors")
-        try:
-            write_safetensors(weights, output)
-        except OSError as error:
-            raise WeightsError(f"-o/--output {output}: {error.strerror or error}") from error
+        _write(weights, output)
         return str(output)
     known = manifest().by_sha256(cache.sha256_of(path))
     name = known.name if known else re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-")
@@ -179,3 +177,20 @@ def import_file(path: Path, output: Path | None = None, config: PyramidConfig | 
     if known is None or not known.embedded:
         cache.store(name, weights)
     return name
+
+
+def calibrate(path: Path, pictures: Iterable[Tensor], output: Path) -> None:
+    """Write the weights of ``path`` at ``output`` with ranges over ``pictures``, as
+    `calibration.ranges_of` takes them. Raises WeightsError, and UsageError for a bad ``output``."""
+    weights = read_file(path)
+    ranges = ranges_of(weights.model(str(path)), pictures)
+    _write(replace(weights, ranges=ranges), output)
+
+
+def _write(weights: Weights, output: Path) -> None:
+    if output.suffix != ".safetensors":
+        raise UsageError(f"-o/--output {output}: must end in .safetensors")
+    try:
+        write_safetensors(weights, output)
+    except OSError as error:
+        raise WeightsError(f"-o/--output {output}: {error.strerror or error}") from error

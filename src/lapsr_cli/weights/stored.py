@@ -1,8 +1,9 @@
 """Weights files: safetensors with the network's configuration in the metadata, and .pth dicts.
 
 The metadata holds one key, ``lapsr``: JSON with ``format`` (1), ``config`` (the fields of
-PyramidConfig) and ``origin`` (where the weights came from, in words). Tensor names are those of
-LaplacianPyramid's state dict. One key only, so that the same weights always give the same bytes.
+PyramidConfig), ``origin`` (where the weights came from, in words) and, of a model that was
+calibrated, ``ranges`` (see LaplacianPyramid). Tensor names are those of LaplacianPyramid's state
+dict. One key only, so that the same weights always give the same bytes.
 """
 
 from __future__ import annotations
@@ -30,11 +31,13 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class Weights:
-    """A network's configuration, its tensors, and where they came from."""
+    """A network's configuration, its tensors, where they came from, and its ranges if there are
+    any: (levels, R, D, 2), fp32, as in LaplacianPyramid."""
 
     config: PyramidConfig
     tensors: Mapping[str, Tensor]
     origin: str
+    ranges: Tensor | None = None
 
     def model(self, source: str) -> LaplacianPyramid:
         """The network with these weights, fp32, for inference.
@@ -61,12 +64,30 @@ class Weights:
             raise WeightsMismatch(f"{source}: tensor {extra[0]} is not part of {self.config.title}")
         tensors = {name: tensor.float().contiguous() for name, tensor in self.tensors.items()}
         model.load_state_dict(tensors, assign=True)
+        model.ranges = self._checked_ranges(source)
         return model.requires_grad_(False).eval()
+
+    def _checked_ranges(self, source: str) -> Tensor | None:
+        if self.ranges is None:
+            return None
+        config = self.config
+        shape = (len(config.scales), config.recursions, config.depth, 2)
+        if self.ranges.shape != shape:
+            raise WeightsMismatch(
+                f"{source}: its ranges are {tuple(self.ranges.shape)}, but {config.title}"
+                f" has {shape}"
+            )
+        lowest, highest = self.ranges.unbind(-1)
+        if not (self.ranges.isfinite().all() and (lowest <= highest).all()):
+            raise WeightsMismatch(f"{source}: its ranges do not go from lower to higher numbers")
+        return self.ranges
 
 
 def write_safetensors(weights: Weights, path: Path) -> None:
     """Write ``weights`` at ``path``, whole or not at all. Raises OSError."""
     about = {"format": _FORMAT, "config": asdict(weights.config), "origin": weights.origin}
+    if weights.ranges is not None:
+        about["ranges"] = weights.ranges.tolist()
     # A copy each: safetensors refuses tensors that share memory.
     tensors = {
         name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.tensors.items()
@@ -96,7 +117,8 @@ def read_safetensors(path: Path, config: PyramidConfig | None = None) -> Weights
         about = json.loads(metadata[_METADATA_KEY])
         if about["format"] != _FORMAT:
             raise WeightsError(f"{path}: format {about['format']} needs a later lapsr")
-        return Weights(_config_from(about["config"]), tensors, str(about["origin"]))
+        ranges = torch.tensor(about["ranges"], dtype=torch.float32) if "ranges" in about else None
+        return Weights(_config_from(about["config"]), tensors, str(about["origin"]), ranges)
     except (ValueError, TypeError, KeyError, AttributeError, UsageError) as error:
         raise WeightsError(f"{path}: its lapsr metadata is damaged ({error})") from error
 

@@ -1,0 +1,271 @@
+"""Ranges of what convolutions read, and the network in 8 bits that they are for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from lapsr_cli import device, weights
+from lapsr_cli.bench.quality import read_originals
+from lapsr_cli.calibration import ranges_of
+from lapsr_cli.codegen import Processor
+from lapsr_cli.device import choose
+from lapsr_cli.errors import DeviceError, UsageError, WeightsError, WeightsMismatch
+from lapsr_cli.evaluation import Evaluator
+from lapsr_cli.metrics import protocol
+from lapsr_cli.model import LaplacianPyramid, Level, PyramidConfig
+from lapsr_cli.quantized import Scale, quantized_weights, scales_of
+from lapsr_cli.runtime import Runtime
+from lapsr_cli.strips import StripPyramid
+from lapsr_cli.weights.stored import Weights, read_safetensors, write_safetensors
+from tests.conftest import PICTURES, SMALL_CONFIGS, Ran, random_network, tiny_network
+from tests.test_quantized import needs_vnni
+
+CONFIGS_OF_64 = [replace(config, channels=64, levels=2) for config in SMALL_CONFIGS[:4]]
+
+
+class Walk:
+    """The network once more, written out: ``convolve`` says what a convolution does with what it
+    reads, which is activated, given level, block and place."""
+
+    def __init__(
+        self,
+        model: LaplacianPyramid,
+        convolve: Callable[[torch.nn.Conv2d, Tensor, tuple[int, int, int]], Tensor],
+    ) -> None:
+        self.model, self.convolve = model, convolve
+
+    def pictures(self, luma: Tensor) -> list[Tensor]:
+        model, made = self.model, []
+        features = model.conv_in(luma)
+        for number in range(len(model.config.scales)):
+            level = model.level(number + 1)
+            features = level.upsample(F.leaky_relu(self.body(level, number, features), 0.2))
+            residual = level.conv_res(
+                features if model.config.shared else F.leaky_relu(features, 0.2)
+            )
+            luma = level.add_image(luma, residual)
+            made.append(luma)
+        return made
+
+    def body(self, level: Level, number: int, source: Tensor) -> Tensor:
+        x = source
+        for block in range(self.model.config.recursions):
+            h = x
+            for place, conv in enumerate(level.convs):
+                assert isinstance(conv, torch.nn.Conv2d)
+                h = self.convolve(conv, F.leaky_relu(h, 0.2), (number, block, place))
+            x = {"ss": h + source, "ds": h + x, "ns": h}[self.model.config.skip]
+        return x
+
+
+def drawn(height: int, width: int, seed: int = 0) -> Tensor:
+    return torch.rand(
+        height, width, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
+    )
+
+
+def test_the_least_and_the_most_that_each_reads(small_config: PyramidConfig) -> None:
+    model = random_network(small_config).float()
+    expected = torch.zeros(len(small_config.scales), small_config.recursions, small_config.depth, 2)
+
+    def convolve(conv: torch.nn.Conv2d, read_in: Tensor, where: tuple[int, int, int]) -> Tensor:
+        expected[where] = torch.stack([read_in.min(), read_in.max()])
+        made: Tensor = conv(read_in)
+        return made
+
+    luma = drawn(15, 13)  # too small to be shrunk
+    Walk(model, convolve).pictures(luma.float()[None, None])
+    torch.testing.assert_close(ranges_of(model, [luma]), expected)
+
+
+def test_over_all_pictures_and_each_also_shrunk() -> None:
+    model = tiny_network(replace(SMALL_CONFIGS[0], levels=1))
+    pictures = [drawn(40, 24, seed) for seed in range(3)]
+    small = [protocol.degrade(each, 2) for each in pictures]
+    assert all(min(each.shape) < 16 for each in small)  # which are not shrunk further
+    alone = torch.stack([ranges_of(model, [each]) for each in small])
+    lowest, highest = ranges_of(model, pictures).unbind(-1)
+    assert (lowest <= alone[..., 0].amin(0)).all()
+    assert (highest >= alone[..., 1].amax(0)).all()
+    once = ranges_of(model, [pictures[0]])
+    assert not torch.equal(torch.stack([lowest, highest], dim=-1), once)
+
+
+def test_only_the_middle_of_a_large_picture() -> None:
+    model = tiny_network(replace(SMALL_CONFIGS[0], levels=1))
+    luma = drawn(400, 500)
+    bright = luma.clone()
+    bright[:100] = bright[-100:] = 40
+    assert torch.equal(ranges_of(model, [luma]), ranges_of(model, [bright]))
+
+
+@needs_vnni
+@pytest.mark.parametrize("config", CONFIGS_OF_64, ids=lambda config: config.title)
+def test_the_network_in_8_bits_is_the_one_written_out(config: PyramidConfig) -> None:
+    """Against float64: a rounding that falls the other way may go through some layers, so what is
+    apart is compared with what 8 bits cost."""
+    model = tiny_network(config)
+    scales = scales_of(ranges_of(model, [drawn(30, 30)]))
+
+    def convolve(conv: torch.nn.Conv2d, read_in: Tensor, where: tuple[int, int, int]) -> Tensor:
+        number, block, place = where
+        scale = scales[number][block][place]
+        codes = (read_in / scale.step + scale.zero + 0.5).floor().clamp(0, 255)
+        rounded, steps = quantized_weights(conv.weight.float())
+        kernel = rounded.double() * steps[:, None, None, None]
+        return F.conv2d((codes - scale.zero) * scale.step, kernel, conv.bias, padding=1)
+
+    strips = StripPyramid(config, scales=scales, strip_pixels=200).requires_grad_(False)
+    strips.load_state_dict(model.state_dict())
+    luma = torch.stack([drawn(37, 29, seed)[None] for seed in (1, 2)])
+    made = strips(luma.float())
+    exact = model.double()(luma)
+    for scale, expected in zip(config.scales, Walk(model, convolve).pictures(luma), strict=True):
+        apart = (made[scale] - expected).square().mean().sqrt()
+        cost = (expected - exact[scale]).square().mean().sqrt()
+        assert cost > 0
+        assert apart < 0.1 * cost
+
+
+@needs_vnni
+@pytest.mark.parametrize("name", ["lapsr-classic", "lapsr-photo"])
+@pytest.mark.parametrize("folder", ["Set5", "Set14"])
+def test_within_a_tenth_of_a_decibel(shared: Callable[[str], Path], name: str, folder: str) -> None:
+    """The models that come with lapsr, by the papers' protocol."""
+    model = weights.load(name)
+    originals, _ = read_originals(shared(f"data/test/{folder}"), "")
+    scores = [
+        [
+            Evaluator(Runtime(model, choose("cpu", precision))).score(each.luma, 4).psnr
+            for each in originals
+        ]
+        for precision in ("fp32", "int8")
+    ]
+    in_fp32, in_int8 = map(np.mean, scores)
+    assert in_fp32 - 0.1 < in_int8 != in_fp32
+
+
+def calibrated(path: Path, ranges: Tensor | None = None) -> Weights:
+    """The default model, its ranges replaced."""
+    found = read_safetensors(weights.obtain("lapsr-classic"))
+    changed = replace(found, ranges=found.ranges if ranges is None else ranges)
+    write_safetensors(changed, path)
+    return changed
+
+
+def test_ranges_are_stored_beside_the_weights(tmp_path: Path) -> None:
+    written = calibrated(tmp_path / "a.safetensors")
+    assert written.ranges is not None
+    model = weights.load(str(tmp_path / "a.safetensors"))
+    assert model.ranges is not None
+    assert torch.equal(model.ranges, written.ranges)
+
+
+@pytest.mark.parametrize(
+    ("ranges", "problem"),
+    [
+        (torch.zeros(3, 2, 4, 2), r"its ranges are \(3, 2, 4, 2\), but MS-LapSRN D5R2 has"),
+        (torch.full((3, 2, 5, 2), torch.nan), "do not go from lower to higher"),
+        (torch.tensor([1.0, -1.0]).expand(3, 2, 5, 2), "do not go from lower to higher"),
+    ],
+)
+def test_damaged_ranges_are_refused(tmp_path: Path, ranges: Tensor, problem: str) -> None:
+    path = tmp_path / "a.safetensors"
+    calibrated(path, ranges)
+    with pytest.raises(WeightsMismatch, match=problem):
+        weights.load(str(path))
+
+
+def test_calibrate_writes_a_model_for_int8(tmp_path: Path, lapsr: Callable[..., Ran]) -> None:
+    output = tmp_path / "mine.safetensors"
+    ran = lapsr("weights", "calibrate", "lapsr-draft", "--data", PICTURES, "-o", output)
+    assert ran.code == 0, ran.err
+    assert str(output) in ran.out
+    draft, mine = (read_safetensors(weights.obtain(name)) for name in ("lapsr-draft", str(output)))
+    assert draft.ranges is None
+    assert mine.ranges is not None
+    assert all(torch.equal(mine.tensors[name], tensor) for name, tensor in draft.tensors.items())
+    assert "calibrated" in lapsr("weights", "info", output).out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "problem"),
+    [
+        (
+            ["--data", "{empty}", "-o", "{empty}/a.safetensors"],
+            3,
+            "--data {empty}: holds no pictures",
+        ),
+        (["--data", "{pictures}", "-o", "a.onnx"], 2, "-o/--output a.onnx: must end in"),
+        (["--data", "{pictures}", "-o", "{file}/a.safetensors"], 4, "-o/--output"),
+    ],
+)
+def test_calibrate_that_cannot(
+    tmp_path: Path,
+    lapsr: Callable[..., Ran],
+    tiny: Path,
+    arguments: list[str],
+    code: int,
+    problem: str,
+) -> None:
+    (tmp_path / "empty").mkdir()
+    places = {"empty": tmp_path / "empty", "pictures": PICTURES, "file": tiny}
+    ran = lapsr("weights", "calibrate", tiny, *(each.format(**places) for each in arguments))
+    assert ran.code == code, ran.err
+    assert problem.format(**places) in ran.err
+
+
+@needs_vnni
+def test_upscale_in_int8(tmp_path: Path, lapsr: Callable[..., Ran]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
+    source = tmp_path / "in.png"
+    Image.fromarray(pixels).resize((112, 80), Image.Resampling.BICUBIC).save(source)
+    for precision in ("fp32", "int8"):
+        ran = lapsr(
+            "upscale", source, "-o", tmp_path / precision, "-s", "2", "--precision", precision
+        )
+        assert ran.code == 0, ran.err
+    made = [
+        np.asarray(Image.open(next((tmp_path / precision).iterdir()))).astype(int)
+        for precision in ("fp32", "int8")
+    ]
+    assert 0 < np.abs(made[0] - made[1]).mean() < 1
+
+
+@needs_vnni
+def test_int8_needs_ranges_and_fitting_channels(
+    tmp_path: Path, lapsr: Callable[..., Ran], tiny: Path
+) -> None:
+    source = tmp_path / "in.png"
+    Image.new("L", (8, 8)).save(source)
+    ran = lapsr("upscale", source, "-m", tiny, "--precision", "int8", "-o", tmp_path / "out")
+    assert ran.code == 4
+    assert "--precision int8: MS-LapSRN D1R1 was not calibrated" in ran.err
+    model = weights.load(str(tiny))
+    model.ranges = ranges_of(model, [drawn(9, 9)])
+    with pytest.raises(UsageError, match="--precision int8: not for 4 channels"):
+        Runtime(model, choose("cpu", "int8"))
+    with pytest.raises(WeightsError):
+        Runtime(weights.load("lapsr-draft"), choose("cpu", "int8"))
+
+
+def test_int8_needs_dot_products_of_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    old = Processor("haswell", "+avx2,+fma", vector_bytes=32, registers=16)
+    monkeypatch.setattr(device, "this_processor", lambda: old)
+    with pytest.raises(DeviceError, match=r"--precision int8: this processor \(haswell\) has no"):
+        choose("cpu", "int8")
+
+
+def test_a_range_without_numbers_below_zero() -> None:
+    ranges = torch.tensor([[[[0.5, 2.0]]]])
+    (((scale,),),) = scales_of(ranges)
+    assert scale == Scale.over(0.0, 2.0)
