@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,11 +11,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from lapsr_cli.codegen import this_processor
+from lapsr_cli.codegen import Processor, this_processor
 from lapsr_cli.quantized import Quantized, Scale, is_for, quantized_weights
 from tests.test_winograd import features
 
 CHANNELS = 64
+
+
+def processors() -> list[Processor]:
+    """This one, the same without products of tiles, and with half as wide vectors."""
+    this = this_processor()
+    dots = replace(this, features=this.features.replace("+amx", "-amx"))
+    narrow = replace(dots, vector_bytes=32, registers=16)
+    return [each for each in dict.fromkeys((this, dots, narrow)) if each.multiplies_bytes]
+
+
 needs_vnni = pytest.mark.skipif(
     not this_processor().multiplies_bytes, reason="this processor has no dot products of bytes"
 )
@@ -51,9 +63,10 @@ def test_a_scale_holds_its_range_and_zero(one: float, other: float) -> None:
 @needs_vnni
 @settings(max_examples=120)
 @given(
+    processor=st.sampled_from(processors() or [this_processor()]),
     batch=st.integers(1, 2),
     heights=st.lists(st.integers(0, 5), min_size=1, max_size=3),
-    width=st.integers(1, 20),
+    width=st.integers(1, 70),
     top=st.booleans(),
     bottom=st.booleans(),
     reads_bytes=st.booleans(),
@@ -61,6 +74,7 @@ def test_a_scale_holds_its_range_and_zero(one: float, other: float) -> None:
     zero=st.integers(0, 255),
 )
 def test_equal_to_the_exact_one(
+    processor: Processor,
     batch: int,
     heights: list[int],
     width: int,
@@ -82,7 +96,7 @@ def test_equal_to_the_exact_one(
     else:
         codes = quantized(F.leaky_relu(rows, 0.2), reads).add(0.5).floor().clamp(0, 255)
     expected = exactly(conv, codes, reads, top=top, bottom=bottom)
-    layer = Quantized(conv, reads, writes if writes_bytes else None)
+    layer = Quantized(conv, reads, writes if writes_bytes else None, processor)
     added = torch.randn_like(expected, dtype=torch.float32)
     made = layer(
         torch.split(rows, heights, dim=2),

@@ -9,6 +9,7 @@ nobody needs a compiler. Calls release the interpreter's lock.
 from __future__ import annotations
 
 import ctypes
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ __all__ = [
     "Integer",
     "Pointer",
     "Processor",
+    "Tiles",
     "Vector",
     "this_processor",
 ]
@@ -33,6 +35,7 @@ __all__ = [
 _INTEGER = ir.IntType(64)
 _POINTER = ir.PointerType()
 _FLOATS = {4: ir.FloatType(), 8: ir.DoubleType()}
+_ARCH_PRCTL, _REQUEST_STATE, _TILE_DATA = 158, 0x1023, 18
 _CONTRACT = ("contract",)  # a product and a sum may become one instruction that rounds once
 
 
@@ -54,12 +57,19 @@ class Processor:
             self.vector_bytes == 32 and "+avxvnni" in features
         )
 
+    @property
+    def multiplies_tiles_of_bytes(self) -> bool:
+        """Whether it has x86's matrix products of bytes (AMX)."""
+        return self.vector_bytes == 64 and "+amx-int8" in self.features.split(",")
+
 
 @cache
 def this_processor() -> Processor:
     """The one that this runs on."""
     features: dict[str, bool] = dict(llvm.get_host_cpu_features())
     name: str = llvm.get_host_cpu_name()
+    if features.get("amx-tile") and not _may_use_tiles():
+        features |= {feature: False for feature in features if feature.startswith("amx")}
     text = ",".join(f"{'+' if there else '-'}{feature}" for feature, there in features.items())
     if features.get("avx512f"):
         return Processor(name, text, vector_bytes=64, registers=32)
@@ -67,6 +77,15 @@ def this_processor() -> Processor:
         return Processor(name, text, vector_bytes=32, registers=16)
     arm = features.get("neon", False)
     return Processor(name, text, vector_bytes=16, registers=32 if arm else 16)
+
+
+def _may_use_tiles() -> bool:
+    """Ask Linux, which saves the tiles of a process only once it has asked
+    (Documentation/arch/x86/xstate.rst)."""
+    if not sys.platform.startswith("linux"):
+        return False
+    libc = ctypes.CDLL(None, use_errno=True)
+    return bool(libc.syscall(_ARCH_PRCTL, _REQUEST_STATE, _TILE_DATA) == 0)
 
 
 class Integer:
@@ -207,6 +226,12 @@ class Bytes:
             )
             self._code.builder.store(value, (self + first).value, align=1)
 
+    def integers(self, index: Integer | int) -> Vector:
+        """A vector of 32-bit integers, ``index`` bytes from here, as floating-point numbers."""
+        kind = self._code.integers_of(4)
+        value = self._code.builder.load((self + index).value, typ=kind, align=1)
+        return Vector(self._code.builder, self._code.builder.sitofp(value, self._code.vector))
+
     def put(self, index: Integer | int, vector: Vector) -> None:
         """The numbers of ``vector`` from ``index`` on, rounded, 0 to 255."""
         builder = self._code.builder
@@ -241,6 +266,7 @@ class Code:
         self.element = _FLOATS[itemsize]
         self.vector = ir.VectorType(self.element, self.lanes)
         self._module = ir.Module()
+        self._tiles: Tiles | None = None
         kinds = [_POINTER] * len(pointers) + [_INTEGER] * len(integers)
         self._function = ir.Function(self._module, ir.FunctionType(ir.VoidType(), kinds), "f")
         self.builder = ir.IRBuilder(self._function.append_basic_block())
@@ -290,6 +316,11 @@ class Code:
         """Vectors to add up products of 8-bit numbers in, zero so far; they stay in registers."""
         return DotProducts(self, count)
 
+    def tiles(self) -> Tiles:
+        """The matrix registers, for this function; it gives them back when it ends."""
+        self._tiles = Tiles(self)
+        return self._tiles
+
     def integers_of(self, size: int) -> Any:
         """The type of a vector of integers, of so many bytes each."""
         return ir.VectorType(ir.IntType(8 * size), self.processor.vector_bytes // size)
@@ -311,6 +342,8 @@ class Code:
 
     def compiled(self) -> Function:
         """The function, once all is written."""
+        if self._tiles is not None:
+            self._tiles.release()
         self.builder.ret_void()
         return Function(str(self._module), self.processor, len(self._function.args))
 
@@ -384,6 +417,47 @@ class DotProducts:
         self._code.builder.store(
             self._code.builder.call(self._instruction, [sums, unsigned, signed]), slot
         )
+
+
+class Tiles:
+    """See Code.tiles. Eight registers, each 16 rows of 64 bytes."""
+
+    def __init__(self, code: Code) -> None:
+        self._code = code
+        layout = bytes([1, 0, *[0] * 14, *[64, 0] * 8, *[0] * 16, *[16] * 8, *[0] * 8])
+        kind = ir.ArrayType(ir.IntType(8), len(layout))
+        with code.builder.goto_entry_block():
+            place = code.builder.alloca(kind)
+            code.builder.store(ir.Constant(kind, bytearray(layout)), place)
+        self._call("ldtilecfg", place)
+
+    def clear(self, number: int) -> None:
+        """Zeros in all of that register."""
+        self._call("tilezero", number)
+
+    def load(self, number: int, place: Bytes, step: int) -> None:
+        """Rows that lie ``step`` bytes apart."""
+        self._call("tileloadd64", number, place.value, _integer(step))
+
+    def store(self, number: int, place: Bytes, step: int) -> None:
+        """The same to memory."""
+        self._call("tilestored64", number, place.value, _integer(step))
+
+    def add_products(self, sums: int, unsigned: int, signed: int) -> None:
+        """To the 16 x 16 sums, 32-bit integers: 16 rows of 64 bytes times 64 rows of 16 bytes, in
+        fours: a row of ``signed`` has rows 4i to 4i + 3 column by column."""
+        self._call("tdpbusd", sums, unsigned, signed)
+
+    def release(self) -> None:
+        """Nothing in them has to be kept any more."""
+        self._call("tilerelease")
+
+    def _call(self, name: str, *arguments: Any) -> None:
+        byte = ir.IntType(8)
+        values = [ir.Constant(byte, a) if isinstance(a, int) else a for a in arguments]
+        kinds = [_POINTER if isinstance(v.type, ir.PointerType) else v.type for v in values]
+        function = self._code.declared(f"llvm.x86.{name}", ir.VoidType(), kinds)
+        self._code.builder.call(function, values)
 
 
 class Function:

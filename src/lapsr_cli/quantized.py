@@ -16,11 +16,23 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from lapsr_cli.codegen import Bytes, Code, Integer, Pointer, Processor, this_processor
+from lapsr_cli.codegen import (
+    Bytes,
+    Code,
+    Integer,
+    Pointer,
+    Processor,
+    Tiles,
+    Vector,
+    this_processor,
+)
 from lapsr_cli.compiled import TILES, CompiledLayer, addresses, fits
 from lapsr_cli.model import NEGATIVE_SLOPE
 
 __all__ = ["LayerScales", "Quantized", "Scale", "is_for", "quantized_weights", "scales_of"]
+
+_TILE_PIXELS = _TILE_CHANNELS = 32
+"""Of the outputs that are computed at a time by products of tiles."""
 
 
 @dataclass(frozen=True)
@@ -140,22 +152,28 @@ def _compiled(
         itemsize=4,
         processor=processor,
     )
-    window = _Window(code, channels, reads_bytes=reads_bytes)
+    tiles = code.tiles() if processor.multiplies_tiles_of_bytes else None
+    across = _TILE_PIXELS if tiles else TILES
+    window = _Window(code, channels, across, reads_bytes=reads_bytes)
     count, width = code.integers["count"], code.integers["width"]
-    with code.loop(count) as row, code.loop(width, step=TILES) as left:
+    with code.loop(count) as row, code.loop(width, step=across) as left:
         window.read(row, left)
-        _write_pixels(code, window, row, left, writes_bytes=writes_bytes)
+        ending = _Ending(code, window, row, left, writes_bytes=writes_bytes)
+        if tiles:
+            _write_tiles(code, tiles, window, ending)
+        else:
+            _write_pixels(code, window, ending)
     return CompiledLayer(code.compiled(), torch.float32, window.scratch)
 
 
 class _Window:
-    """3 rows of pixels in 8 bits, in memory of its own, for the outputs that are computed at a
-    time."""
+    """3 rows of pixels in 8 bits, in memory of its own, for the ``across`` outputs beside each
+    other that are computed at a time."""
 
-    def __init__(self, code: Code, channels: int, *, reads_bytes: bool) -> None:
+    def __init__(self, code: Code, channels: int, across: int, *, reads_bytes: bool) -> None:
         self._code = code
         self.channels = channels
-        self.columns = TILES + 2
+        self.columns = across + 2
         self._reads_bytes = reads_bytes
         size = 3 * self.columns * channels // 4  # counted in fp32, as all that follows
         scratch = code.pointers["scratch"]
@@ -163,38 +181,81 @@ class _Window:
         self.zeros = scratch + size  # fp32
         self.zero_bytes = code.bytes(self.zeros + channels)
         self.spare = self.zeros + (channels + channels // 4)
-        self.scratch = size + 3 * channels
+        self.sums = code.bytes(self.spare + channels)
+        self.scratch = size + 3 * channels + channels // 4 + _TILE_PIXELS * _TILE_CHANNELS
         zero = code.pointers["scales"].spread(1)
         for channel in range(0, channels, code.lanes):
             self.zero_bytes.put(channel, zero)
+
+    def pixel(self, y: int, x: Integer | int) -> Bytes:
+        """The channels of that one."""
+        return self.pixels + x * self.channels + y * self.columns * self.channels
 
     def read(self, row: Integer, left: Integer) -> None:
         """From ``row`` on, and from the column before ``left``; zeros where there is none."""
         for y in range(3):
             pixels = self._code.pointer_at(self._code.pointers["rows"], row + y)
             there = self._code.is_there(pixels)
-            for x in range(self.columns):
-                column = left + (x - 1)
+            with self._code.loop(self.columns) as x:
+                column = left + x - 1
                 inside = self._code.both(there, column.within(self._code.integers["width"]))
-                place = self.pixels + (y * self.columns + x) * self.channels
                 if self._reads_bytes:
                     source = self._code.bytes(pixels) + column * self.channels
-                    place.copy(source.if_(inside, self.zero_bytes), self.channels)
+                    self.pixel(y, x).copy(source.if_(inside, self.zero_bytes), self.channels)
                 else:
-                    self._quantize((pixels + column * self.channels).if_(inside, self.zeros), place)
+                    source_pixel = (pixels + column * self.channels).if_(inside, self.zeros)
+                    self._quantize(source_pixel, self.pixel(y, x))
 
     def _quantize(self, pixel: Pointer, place: Bytes) -> None:
         scales = self._code.pointers["scales"]
-        with self._code.loop(self.channels, step=self._code.lanes) as channel:
+        for channel in range(0, self.channels, self._code.lanes):
             value = pixel[channel]
             activated = value.larger(NEGATIVE_SLOPE * value)
             place.put(channel, activated * scales.spread(0) + scales.spread(1))
 
 
-def _write_pixels(
-    code: Code, window: _Window, row: Integer, left: Integer, *, writes_bytes: bool
-) -> None:
-    """Outputs beside each other, some vectors of channels at a time."""
+class _Ending:
+    """What becomes of sums: outputs of ``row``, from the column ``left`` on."""
+
+    def __init__(
+        self, code: Code, window: _Window, row: Integer, left: Integer, *, writes_bytes: bool
+    ) -> None:
+        self._code = code
+        self._window = window
+        self._row, self._left = row, left
+        self._writes_bytes = writes_bytes
+
+    def write(self, pixel: Integer | int, channel: Integer, sums: Sequence[Vector]) -> None:
+        """Of that pixel of the window and from that channel on."""
+        code, channels = self._code, self._window.channels
+        width = code.integers["width"]
+        column = self._left + pixel
+        inside = column.within(width)
+        first = (self._row * width + column) * channels
+        values = [
+            value * code.pointers["factors"][place] + code.pointers["offsets"][place]
+            for value, place in zip(sums, self._places(channel, sums), strict=True)
+        ]
+        if self._writes_bytes:
+            outputs = code.bytes(code.pointers["outputs"]) + first
+            bytes_out = outputs.if_(inside, code.bytes(self._window.spare))
+            zero = code.pointers["scales"].spread(2)
+            for value, place in zip(values, self._places(channel, sums), strict=True):
+                bytes_out.put(place, value.larger(NEGATIVE_SLOPE * value) + zero)
+            return
+        source = code.pointer_at(code.pointers["added"], self._row)
+        is_added = code.both(inside, code.is_there(source))
+        added = (source + column * channels).if_(is_added, self._window.zeros)
+        there = (code.pointers["outputs"] + first).if_(inside, self._window.spare)
+        for value, place in zip(values, self._places(channel, sums), strict=True):
+            there[place] = value + added[place]
+
+    def _places(self, channel: Integer, sums: Sequence[Vector]) -> list[Integer]:
+        return [channel + number * self._code.lanes for number in range(len(sums))]
+
+
+def _write_pixels(code: Code, window: _Window, ending: _Ending) -> None:
+    """Outputs beside each other, some vectors of channels at a time, by dot products."""
     channels = window.channels
     most = 4 if code.processor.registers >= 32 else 2
     vectors = min(most, channels // code.lanes)
@@ -202,7 +263,6 @@ def _write_pixels(
         sums = code.dot_products(TILES * vectors)
         for tap in range(9):
             y, x = divmod(tap, 3)
-            first = (y * window.columns + x) * channels
             with code.loop(channels // 4) as four:
                 kernel = code.bytes(code.pointers["kernels"])
                 kernel = kernel + ((four + tap * (channels // 4)) * channels + out) * 4
@@ -211,25 +271,34 @@ def _write_pixels(
                     for number in range(vectors)
                 ]
                 for tile in range(TILES):
-                    value = sums.spread(window.pixels + (four * 4 + (first + tile * channels)))
+                    value = sums.spread(window.pixel(y, x + tile) + four * 4)
                     for number in range(vectors):
                         sums.add(tile * vectors + number, value, weights[number])
-        source = code.pointer_at(code.pointers["added"], row)
-        is_added = code.is_there(source)
         for tile in range(TILES):
-            column = left + tile
-            inside = column.within(code.integers["width"])
-            pixel = (row * code.integers["width"] + column) * channels
-            added = (source + column * channels).if_(code.both(inside, is_added), window.zeros)
-            for number in range(vectors):
-                channel = out + number * code.lanes
-                value = sums[tile * vectors + number] * code.pointers["factors"][channel]
-                value = value + code.pointers["offsets"][channel]
-                if writes_bytes:
-                    value = value.larger(NEGATIVE_SLOPE * value)
-                    outputs = code.bytes(code.pointers["outputs"]) + pixel
-                    place = outputs.if_(inside, code.bytes(window.spare))
-                    place.put(channel, value + code.pointers["scales"].spread(2))
-                else:
-                    there = (code.pointers["outputs"] + pixel).if_(inside, window.spare)
-                    there[channel] = value + added[channel]
+            made = [sums[tile * vectors + number] for number in range(vectors)]
+            ending.write(tile, out, made)
+
+
+def _write_tiles(code: Code, tiles: Tiles, window: _Window, ending: _Ending) -> None:
+    """32 outputs beside each other, 32 channels at a time, by products of tiles: registers 0 to 3
+    are sums, 4 and 5 have 16 pixels each, 6 and 7 weights for 16 channels each."""
+    channels = window.channels
+    with code.loop(channels, step=_TILE_CHANNELS) as out:
+        for number in range(4):
+            tiles.clear(number)
+        for tap in range(9):
+            y, x = divmod(tap, 3)
+            with code.loop(channels, step=64) as first:
+                kernel = code.bytes(code.pointers["kernels"])
+                kernel = kernel + ((first // 4 + tap * (channels // 4)) * channels + out) * 4
+                for half in range(2):
+                    tiles.load(4 + half, window.pixel(y, x + 16 * half) + first, channels)
+                    tiles.load(6 + half, kernel + 64 * half, 4 * channels)
+                for number in range(4):
+                    tiles.add_products(number, 4 + number // 2, 6 + number % 2)
+        row = 4 * _TILE_CHANNELS
+        for number in range(4):
+            tiles.store(number, window.sums + (number // 2 * 16 * row + number % 2 * 64), row)
+        with code.loop(_TILE_PIXELS) as pixel:
+            made = [window.sums.integers(pixel * row + 64 * half) for half in range(2)]
+            ending.write(pixel, out, made)
