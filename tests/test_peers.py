@@ -234,6 +234,14 @@ def test_rows(work_of: Callable[[int, int, int], Work]) -> None:
         assert row.difference < OF_FP32
 
 
+def test_ours_in_another_precision(work_of: Callable[[int, int, int], Work]) -> None:
+    ours, eager = compare("lapsr-draft", work_of(2, 24, 32), ["eager"], runs=1, precision="bf16")
+    assert ours.precision == eager.precision == "bf16"
+    assert eager.difference == 0
+    assert ours.difference is not None
+    assert ours.difference > OF_FP32
+
+
 def test_those_that_fail_hold_nobody_up(
     draft: LaplacianPyramid, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,6 +15,7 @@ from lapsr_cli.errors import DeviceError, UsageError
 
 __all__ = [
     "Device",
+    "FeaturePrecision",
     "Precision",
     "choose",
     "free_memory",
@@ -24,6 +25,7 @@ __all__ = [
     "training_precision",
 ]
 
+FeaturePrecision = Literal["fp32", "bf16", "fp16", "int8"]
 Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 
 _M_TRIM_THRESHOLD = -1
@@ -46,7 +48,7 @@ class Device:
     """A device, the precision of the features on it, and why it was taken, in words."""
 
     torch_device: torch.device
-    precision: Literal["fp32", "bf16", "fp16", "int8"]
+    precision: FeaturePrecision
     reason: str
 
     @property

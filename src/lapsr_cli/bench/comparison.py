@@ -15,7 +15,7 @@ from lapsr_cli.bench import peers
 from lapsr_cli.bench.peers import Luma, Peer, PeerFailed, Work
 from lapsr_cli.bench.results import PeerSpeed, Timing
 from lapsr_cli.bench.timing import in_turn
-from lapsr_cli.device import Device
+from lapsr_cli.device import Device, FeaturePrecision
 from lapsr_cli.runtime import Runtime
 
 __all__ = ["compare"]
@@ -55,19 +55,21 @@ def compare(
     *,
     runs: int,
     warm_up: int = 1,
+    precision: FeaturePrecision = "fp32",
 ) -> list[PeerSpeed]:
     """Our own row, and one for each of ``names``; a peer that cannot has its problem for figures.
 
     All enlarge the same random luma in this process, in turn (A B C, A B C), and leave the picture
-    in the main memory; ours is ``Runtime.enlarge_luma`` in fp32. Differences are to the reference
-    network in fp32 on the CPU. torch's number of threads is ``work.threads`` meanwhile. Whether
-    the process keeps the memory it frees (`device.keep_freed_memory`) is for the program to
-    decide; it holds for all of them. Raises UsageError for a name that is none.
+    in the main memory; ours is ``Runtime.enlarge_luma`` in ``precision``, the others compute in
+    fp32. Differences are to the reference network in fp32 on the CPU. torch's number of threads is
+    ``work.threads`` meanwhile. Whether the process keeps the memory it frees
+    (`device.keep_freed_memory`) is for the program to decide; it holds for all of them. Raises
+    UsageError for a name that is none.
     """
     peers.check_names(names)
     luma = np.random.default_rng(0).random((work.height, work.width), dtype=np.float32)
     with _torch_threads(work.threads):
-        ours = _ours(work, luma)
+        ours = _ours(work, luma, precision)
         expected = _reference(work, luma)
         difference = _largest_difference(ours(), expected)
         contenders = [_Contender(name) for name in dict.fromkeys(names)]
@@ -81,6 +83,7 @@ def compare(
         version=lapsr_cli.__version__,
         model=model_name,
         device=str(work.device),
+        precision=precision,
         scale=work.scale,
         width=work.width,
         height=work.height,
@@ -102,9 +105,9 @@ def _row(ours: PeerSpeed, contender: _Contender, timing: Timing) -> PeerSpeed:
     return replace(row, seconds=timing, ratio=ratio, difference=contender.difference)
 
 
-def _ours(work: Work, luma: Luma) -> Callable[[], Luma]:
+def _ours(work: Work, luma: Luma, precision: FeaturePrecision) -> Callable[[], Luma]:
     """Our runtime, one picture a call."""
-    runtime = Runtime(work.model, Device(work.device, "fp32", "compared"))
+    runtime = Runtime(work.model, Device(work.device, precision, "compared"))
 
     def enlarge() -> Luma:
         picture: Luma = runtime.enlarge_luma(torch.from_numpy(luma), work.scale).numpy()

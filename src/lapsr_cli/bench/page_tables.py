@@ -72,7 +72,8 @@ def peer_tables(peers: Sequence[PeerSpeed]) -> list[Markup]:
 
     def group(peer: PeerSpeed) -> str:
         size = f"{peer.width} x {peer.height}"
-        return f"{peer.model} on {peer.device}, {size} to {peer.scale}x"
+        words = f"{peer.model} on {peer.device}, {size} to {peer.scale}x"
+        return words if peer.precision == "fp32" else f"{words}, lapsr in {peer.precision}"
 
     return [
         table(

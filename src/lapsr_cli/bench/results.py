@@ -90,7 +90,8 @@ class Speed:
 class PeerSpeed:
     """The same weights on the same luma with the same number of threads, by one runtime.
 
-    ``peer``: "lapsr" for our own, the first of every group. ``ratio``: its median time over ours.
+    ``peer``: "lapsr" for our own, the first of every group. ``precision``: of the features in ours;
+    the others compute in fp32. ``ratio``: its median time over ours.
     ``difference``: the largest to the reference network's output, luma in [0, 1]. ``problem``: why
     there are no figures; they are None then.
     """
@@ -102,6 +103,7 @@ class PeerSpeed:
     scale: int
     width: int
     height: int
+    precision: str = "fp32"
     seconds: Timing | None = None
     ratio: float | None = None
     difference: float | None = None

@@ -285,6 +285,7 @@ class _Session:
                     self.options.against,
                     runs=self.options.runs,
                     warm_up=self.options.warm_up,
+                    precision=network.device.precision,
                 )
 
     def qualities(self) -> Iterator[Quality]:

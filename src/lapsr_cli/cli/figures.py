@@ -119,7 +119,9 @@ def _peers(peers: Sequence[PeerSpeed]) -> _Block:
 
 
 def _peer(each: PeerSpeed) -> list[str]:
-    row = [each.peer, each.version, each.model, f"{each.width} x {each.height}", f"{each.scale}x"]
+    ours = each.peer == "lapsr" and each.precision != "fp32"
+    name = f"lapsr in {each.precision}" if ours else each.peer
+    row = [name, each.version, each.model, f"{each.width} x {each.height}", f"{each.scale}x"]
     if each.seconds is None or each.ratio is None or each.difference is None:
         return [*row, "none", "", ""]
     return [*row, _time(each.seconds), f"{each.ratio:.2f}", f"{each.difference:.1e}"]
