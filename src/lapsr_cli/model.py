@@ -166,8 +166,8 @@ class LaplacianPyramid(nn.Module):
     keeps the dtype of the input; the features take that of ``conv_in``.
 
     ``ranges``: the lowest and the highest number that each convolution of the recursive blocks was
-    seen to read, (levels, R, D, 2), where somebody looked (see `calibration`); for arithmetic in 8
-    bits. They belong to these weights and no others.
+    seen to read in each channel, (levels, R, D, C, 2), where somebody looked (see `calibration`);
+    for arithmetic in 8 bits. They belong to these weights and no others.
     """
 
     ranges: Tensor | None

@@ -1,10 +1,11 @@
 """3x3 convolutions of 8-bit integers, compiled.
 
-What a convolution reads is activated and rounded to 0..255 by a scale and a zero point, its weights
-to -127..127 by a scale for each output channel; products are added up exactly in 32 bits, and the
-sums are fp32 again after that. So a map is read and written in a quarter of the bytes, and four
-products are one. Jacob et al., Quantization and Training of Neural Networks for Efficient
-Integer-Arithmetic-Only Inference, CVPR 2018, section 2.
+What a convolution reads is activated and rounded to 0..255 by a step and a zero point for each
+channel. Its weights take these steps in, and are rounded to -127..127 by a step for each output
+channel; products are added up exactly in 32 bits, and the sums are fp32 again after that. So a map
+is read and written in a quarter of the bytes, and four products are one. Jacob et al., Quantization
+and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference, CVPR 2018, section
+2; what the channels' own steps do to the weights, Nagel et al., arXiv:1906.04721, section 4.1.
 """
 
 from __future__ import annotations
@@ -31,23 +32,29 @@ from lapsr_cli.model import NEGATIVE_SLOPE
 
 __all__ = ["LayerScales", "Quantized", "Scale", "is_for", "quantized_weights", "scales_of"]
 
+_LEAST_WIDTH = 1 / 256
+"""Of a channel's range, as a part of the widest one: its weights are multiplied by its step, and
+must not be all that is left of a kernel."""
 _TILE_PIXELS = _TILE_CHANNELS = 32
 """Of the outputs that are computed at a time by products of tiles."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How a real number x becomes round(x / step) + zero, kept within 0..255."""
+    """How a real number x of a channel becomes round(x / step) + zero, kept within 0..255."""
 
-    step: float
-    zero: int
+    steps: Tensor  # (C,)
+    zeros: Tensor  # (C,), whole numbers
 
     @classmethod
-    def over(cls, lowest: float, highest: float) -> Scale:
-        """For numbers from ``lowest`` to ``highest``; 0 becomes one of the 256 exactly."""
-        lowest, highest = min(lowest, 0.0), max(highest, 0.0)
-        step = (highest - lowest) / 255 or 1.0
-        return cls(step, round(-lowest / step))
+    def over(cls, ranges: Tensor) -> Scale:
+        """For numbers from the lowest to the highest of each channel, (C, 2); 0 becomes one of the
+        256 exactly. A channel with next to no range gets a step beside which others keep theirs."""
+        lowest, highest = ranges[:, 0].clamp(max=0), ranges[:, 1].clamp(min=0)
+        widths = highest - lowest
+        least = max(float(widths.max()) * _LEAST_WIDTH, torch.finfo(torch.float32).tiny)
+        steps = widths.clamp(min=least) / 255
+        return cls(steps, (-lowest / steps).round())
 
 
 LayerScales = Sequence[Sequence[Sequence[Scale]]]
@@ -55,11 +62,8 @@ LayerScales = Sequence[Sequence[Sequence[Scale]]]
 
 
 def scales_of(ranges: Tensor) -> LayerScales:
-    """From a model's ranges (levels, R, D, 2)."""
-    return [
-        [[Scale.over(lowest, highest) for lowest, highest in block] for block in level]
-        for level in ranges.tolist()
-    ]
+    """From a model's ranges (levels, R, D, C, 2)."""
+    return [[[Scale.over(layer) for layer in block] for block in level] for level in ranges]
 
 
 def quantized_weights(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,7 +91,7 @@ def is_for(conv: nn.Conv2d, processor: Processor | None = None) -> bool:
 class Quantized:
     """Leaky ReLU and the 3x3 convolution after it, in 8 bits.
 
-    ``reads``: the scale of what it reads, activated. ``writes``: of what the next layer reads,
+    ``reads``: the scales of what it reads, activated. ``writes``: of what the next layer reads,
     which is then given activated and in 8 bits; None for fp32, not activated. A map that is read
     may be either, too. On one core; from several threads at a time.
     """
@@ -102,17 +106,18 @@ class Quantized:
         self._processor = processor or this_processor()
         self._channels = conv.out_channels
         self._writes = writes
-        weights, steps = quantized_weights(conv.weight)
+        weights, steps = quantized_weights(conv.weight * reads.steps[:, None, None])
         out, into = weights.shape[:2]
         taps = weights.permute(2, 3, 1, 0).reshape(9, into // 4, 4, out)
         self._kernels = taps.transpose(2, 3).contiguous()  # (9, C in / 4, C out, 4)
-        factors = steps.double() * reads.step
-        offsets = -reads.zero * weights.double().sum((1, 2, 3)) * factors
+        factors = steps.double()
+        offsets = -(weights.double().sum((2, 3)) * reads.zeros).sum(1) * factors
         if conv.bias is not None:
             offsets += conv.bias.double()
-        step = 1.0 if writes is None else writes.step
-        self._factors, self._offsets = (factors / step).float(), (offsets / step).float()
-        self._scales = torch.tensor([1 / reads.step, reads.zero, writes.zero if writes else 0.0])
+        written = torch.ones(out) if writes is None else writes.steps
+        self._factors, self._offsets = (factors / written).float(), (offsets / written).float()
+        zeros = torch.zeros(out) if writes is None else writes.zeros
+        self._scales = torch.stack([1 / reads.steps, reads.zeros, zeros]).float()  # (3, C)
 
     def __call__(
         self, pieces: Sequence[Tensor], added: Sequence[Tensor] = (), *, top: bool, bottom: bool
@@ -183,9 +188,9 @@ class _Window:
         self.spare = self.zeros + (channels + channels // 4)
         self.sums = code.bytes(self.spare + channels)
         self.scratch = size + 3 * channels + channels // 4 + _TILE_PIXELS * _TILE_CHANNELS
-        zero = code.pointers["scales"].spread(1)
+        zeros = code.pointers["scales"] + channels
         for channel in range(0, channels, code.lanes):
-            self.zero_bytes.put(channel, zero)
+            self.zero_bytes.put(channel, zeros[channel])
 
     def pixel(self, y: int, x: Integer | int) -> Bytes:
         """The channels of that one."""
@@ -211,7 +216,7 @@ class _Window:
         for channel in range(0, self.channels, self._code.lanes):
             value = pixel[channel]
             activated = value.larger(NEGATIVE_SLOPE * value)
-            place.put(channel, activated * scales.spread(0) + scales.spread(1))
+            place.put(channel, activated * scales[channel] + scales[self.channels + channel])
 
 
 class _Ending:
@@ -239,9 +244,9 @@ class _Ending:
         if self._writes_bytes:
             outputs = code.bytes(code.pointers["outputs"]) + first
             bytes_out = outputs.if_(inside, code.bytes(self._window.spare))
-            zero = code.pointers["scales"].spread(2)
+            zeros = code.pointers["scales"] + 2 * channels
             for value, place in zip(values, self._places(channel, sums), strict=True):
-                bytes_out.put(place, value.larger(NEGATIVE_SLOPE * value) + zero)
+                bytes_out.put(place, value.larger(NEGATIVE_SLOPE * value) + zeros[place])
             return
         source = code.pointer_at(code.pointers["added"], self._row)
         is_added = code.both(inside, code.is_there(source))

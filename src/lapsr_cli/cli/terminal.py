@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import (
@@ -27,9 +26,7 @@ if TYPE_CHECKING:
     from lapsr_cli.report import Outcome
     from lapsr_cli.train.loop import Event, Step, Validated
 
-__all__ = ["ByteBar", "PictureBar", "TrainingView", "be_quiet", "counted", "say", "show_log"]
-
-T = TypeVar("T")
+__all__ = ["ByteBar", "PictureBar", "TrainingView", "be_quiet", "say", "show_log"]
 
 console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
@@ -76,13 +73,6 @@ class _Bar:
         traceback: TracebackType | None,
     ) -> None:
         self._progress.stop()
-
-
-def counted(items: Sequence[T], what: str) -> Iterator[T]:
-    """The items one by one, with a bar that says how many of them are done."""
-    counts = TextColumn("{task.completed:.0f}/{task.total:.0f} {task.description}", markup=False)
-    with _Bar(bar := _progress(counts, BarColumn())):
-        yield from bar.track(items, description=what)
 
 
 def _progress(*columns: ProgressColumn) -> Progress:

@@ -12,9 +12,6 @@ from lapsr_cli.errors import LapsrError, UnknownModel, UsageError, WeightsError
 if TYPE_CHECKING:
     from lapsr_cli.model import PyramidConfig, Skip
 
-_CALIBRATED = 64
-"""Pictures; more hardly widen the ranges."""
-
 offline_option = click.option("--offline", is_flag=True, help="Never use the network.")
 
 
@@ -234,14 +231,6 @@ def export(model: str, output: Path, offline: bool) -> None:
 @weights.command()
 @click.argument("model", metavar="NAME|FILE")
 @click.option(
-    "--data",
-    "folders",
-    multiple=True,
-    required=True,
-    metavar="DIR",
-    help="Pictures at full size, like those to come; may be given again.",
-)
-@click.option(
     "-o",
     "--output",
     required=True,
@@ -250,24 +239,15 @@ def export(model: str, output: Path, offline: bool) -> None:
     help="Ends in .safetensors.",
 )
 @offline_option
-def calibrate(model: str, folders: tuple[str, ...], output: Path, offline: bool) -> None:
+def calibrate(model: str, output: Path, offline: bool) -> None:
     """Write a model that can be computed in 8 bits, with --precision int8.
 
-    The weights stay as they are. Beside them goes what the network's convolutions read on up to 64
-    pictures, spread over what was given; --precision int8 rounds to 256 steps between.
+    The weights stay as they are. Beside them goes what the network's convolutions read at most, on
+    patterns as hard as pictures get; --precision int8 has 256 steps for that.
     """
     from lapsr_cli import weights as models
-    from lapsr_cli.cli.terminal import counted, say
-    from lapsr_cli.train.pictures import paths_in, read_luma
 
-    if output.suffix != ".safetensors":
-        raise UsageError(f"-o/--output {output}: must end in .safetensors")
-    path = models.obtain(model, offline=offline)
-    found = paths_in(folders, "--data", leave_out=output)
-    paths = found[:: -(-len(found) // _CALIBRATED)]
-    say(f"calibrating on {len(paths)} of {len(found)} pictures")
-    lumas = (read_luma(each) for each in counted(paths, "pictures"))
-    models.calibrate(path, lumas, output)
+    models.calibrate(models.obtain(model, offline=offline), output)
     click.echo(output)
 
 

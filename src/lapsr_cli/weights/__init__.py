@@ -11,12 +11,11 @@ import difflib
 import logging
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from filelock import FileLock
-from torch import Tensor
 
 from lapsr_cli.calibration import ranges_of
 from lapsr_cli.errors import ChecksumError, OfflineError, UnknownModel, UsageError, WeightsError
@@ -179,12 +178,11 @@ def import_file(path: Path, output: Path | None = None, config: PyramidConfig | 
     return name
 
 
-def calibrate(path: Path, pictures: Iterable[Tensor], output: Path) -> None:
-    """Write the weights of ``path`` at ``output`` with ranges over ``pictures``, as
-    `calibration.ranges_of` takes them. Raises WeightsError, and UsageError for a bad ``output``."""
+def calibrate(path: Path, output: Path) -> None:
+    """Write the weights of ``path`` at ``output`` with their ranges. Raises WeightsError, and
+    UsageError for a bad ``output``."""
     weights = read_file(path)
-    ranges = ranges_of(weights.model(str(path)), pictures)
-    _write(replace(weights, ranges=ranges), output)
+    _write(replace(weights, ranges=ranges_of(weights.model(str(path)))), output)
 
 
 def _write(weights: Weights, output: Path) -> None:

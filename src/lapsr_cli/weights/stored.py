@@ -1,9 +1,9 @@
 """Weights files: safetensors with the network's configuration in the metadata, and .pth dicts.
 
 The metadata holds one key, ``lapsr``: JSON with ``format`` (1), ``config`` (the fields of
-PyramidConfig), ``origin`` (where the weights came from, in words) and, of a model that was
-calibrated, ``ranges`` (see LaplacianPyramid). Tensor names are those of LaplacianPyramid's state
-dict. One key only, so that the same weights always give the same bytes.
+PyramidConfig) and ``origin`` (where the weights came from, in words). Tensor names are those of
+LaplacianPyramid's state dict, and ``ranges`` in a model that was calibrated. One key only, so that
+the same weights always give the same bytes.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ __all__ = ["Weights", "read_pth", "read_safetensors", "write_safetensors"]
 
 _METADATA_KEY = "lapsr"
 _FORMAT = 1
+_RANGES = "ranges"
 
 
 @dataclass(frozen=True)
 class Weights:
     """A network's configuration, its tensors, where they came from, and its ranges if there are
-    any: (levels, R, D, 2), fp32, as in LaplacianPyramid."""
+    any: (levels, R, D, C, 2), as in LaplacianPyramid."""
 
     config: PyramidConfig
     tensors: Mapping[str, Tensor]
@@ -71,7 +72,7 @@ class Weights:
         if self.ranges is None:
             return None
         config = self.config
-        shape = (len(config.scales), config.recursions, config.depth, 2)
+        shape = (len(config.scales), config.recursions, config.depth, config.channels, 2)
         if self.ranges.shape != shape:
             raise WeightsMismatch(
                 f"{source}: its ranges are {tuple(self.ranges.shape)}, but {config.title}"
@@ -80,17 +81,17 @@ class Weights:
         lowest, highest = self.ranges.unbind(-1)
         if not (self.ranges.isfinite().all() and (lowest <= highest).all()):
             raise WeightsMismatch(f"{source}: its ranges do not go from lower to higher numbers")
-        return self.ranges
+        return self.ranges.float()
 
 
 def write_safetensors(weights: Weights, path: Path) -> None:
     """Write ``weights`` at ``path``, whole or not at all. Raises OSError."""
     about = {"format": _FORMAT, "config": asdict(weights.config), "origin": weights.origin}
-    if weights.ranges is not None:
-        about["ranges"] = weights.ranges.tolist()
+    ranges = {} if weights.ranges is None else {_RANGES: weights.ranges}
     # A copy each: safetensors refuses tensors that share memory.
     tensors = {
-        name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.tensors.items()
+        name: tensor.detach().cpu().contiguous().clone()
+        for name, tensor in {**weights.tensors, **ranges}.items()
     }
     with whole_file(path) as file:
         file.write(save(tensors, metadata={_METADATA_KEY: json.dumps(about, sort_keys=True)}))
@@ -117,7 +118,7 @@ def read_safetensors(path: Path, config: PyramidConfig | None = None) -> Weights
         about = json.loads(metadata[_METADATA_KEY])
         if about["format"] != _FORMAT:
             raise WeightsError(f"{path}: format {about['format']} needs a later lapsr")
-        ranges = torch.tensor(about["ranges"], dtype=torch.float32) if "ranges" in about else None
+        ranges = tensors.pop(_RANGES, None)
         return Weights(_config_from(about["config"]), tensors, str(about["origin"]), ranges)
     except (ValueError, TypeError, KeyError, AttributeError, UsageError) as error:
         raise WeightsError(f"{path}: its lapsr metadata is damaged ({error})") from error
