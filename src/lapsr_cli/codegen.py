@@ -57,10 +57,10 @@ class Processor:
             self.vector_bytes == 32 and "+avxvnni" in features
         )
 
-    @property
-    def multiplies_tiles_of_bytes(self) -> bool:
-        """Whether it has x86's matrix products of bytes (AMX)."""
-        return self.vector_bytes == 64 and "+amx-int8" in self.features.split(",")
+    def multiplies_tiles_of(self, size: int) -> bool:
+        """Whether it has x86's matrix products (AMX) of bytes, ``size`` 1, or of bf16, 2."""
+        feature = {1: "+amx-int8", 2: "+amx-bf16"}[size]
+        return self.vector_bytes == 64 and feature in self.features.split(",")
 
 
 @cache
@@ -231,6 +231,24 @@ class Bytes:
         kind = self._code.integers_of(4)
         value = self._code.builder.load((self + index).value, typ=kind, align=1)
         return Vector(self._code.builder, self._code.builder.sitofp(value, self._code.vector))
+
+    def floats(self, index: Integer | int) -> Vector:
+        """A vector of floating-point numbers, ``index`` bytes from here."""
+        place = (self + index).value
+        value = self._code.builder.load(place, typ=self._code.vector, align=1)
+        return Vector(self._code.builder, value)
+
+    def put_bf16(self, index: Integer | int, vector: Vector) -> None:
+        """The numbers of ``vector`` as bf16, rounded to even, ``index`` bytes from here."""
+        builder, lanes = self._code.builder, self._code.lanes
+        bits = builder.bitcast(vector.value, self._code.integers_of(4))
+        sixteen, one, half = (
+            ir.Constant(bits.type, [number] * lanes) for number in (16, 1, 0x7FFF)
+        )
+        odd = builder.and_(builder.lshr(bits, sixteen), one)
+        rounded = builder.lshr(builder.add(builder.add(bits, half), odd), sixteen)
+        narrow = builder.trunc(rounded, ir.VectorType(ir.IntType(16), lanes))
+        builder.store(narrow, (self + index).value, align=1)
 
     def put(self, index: Integer | int, vector: Vector) -> None:
         """The numbers of ``vector`` from ``index`` on, rounded, 0 to 255."""
@@ -443,10 +461,11 @@ class Tiles:
         """The same to memory."""
         self._call("tilestored64", number, place.value, _integer(step))
 
-    def add_products(self, sums: int, unsigned: int, signed: int) -> None:
-        """To the 16 x 16 sums, 32-bit integers: 16 rows of 64 bytes times 64 rows of 16 bytes, in
-        fours: a row of ``signed`` has rows 4i to 4i + 3 column by column."""
-        self._call("tdpbusd", sums, unsigned, signed)
+    def add_products(self, sums: int, left: int, right: int, *, size: int) -> None:
+        """To the 16 x 16 sums. ``size`` 1: to 32-bit integers 16 rows of 64 unsigned bytes times 64
+        rows of 16 signed ones; a row of ``right`` has four of these, column by column. ``size`` 2:
+        to fp32 the same of half as many bf16, a row of ``right`` has two."""
+        self._call("tdpbusd" if size == 1 else "tdpbf16ps", sums, left, right)
 
     def release(self) -> None:
         """Nothing in them has to be kept any more."""

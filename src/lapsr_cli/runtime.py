@@ -56,11 +56,11 @@ class Launched:
 class Runtime:
     """A network on a device.
 
-    Features are computed channels-last in the device's precision, on the CPU in strips of rows; the
-    image branch, the colour conversion and the chroma stay in fp32, so half precision costs a
-    fraction of an 8-bit level. In int8 the recursive blocks are computed in 8 bits, all else in
-    fp32. Raises WeightsError for a network without ranges then, UsageError for one whose channels
-    do not fill the vectors.
+    Features are computed channels-last, on the CPU in strips of rows. In half precision those of
+    the recursive blocks are narrow, on a GPU all of them; in int8 those of the blocks have 8 bits.
+    The rest of the features on the CPU, the image branch, the colour conversion and the chroma stay
+    in fp32, so half precision costs a fraction of an 8-bit level. In int8, raises WeightsError for
+    a network without ranges, UsageError for one whose channels do not fill the vectors.
     ``tta``: the luma is the mean over the eight flips and turns of a window.
     """
 
@@ -73,10 +73,11 @@ class Runtime:
         self.model = _network(model, device).to(device.torch_device)
         self.model.load_state_dict(model.state_dict())
         self.model.requires_grad_(requires_grad=False)
-        self.model.conv_in.to(device.dtype)
+        on_cpu = device.torch_device.type == "cpu"
         for number in range(1, len(self.config.scales) + 1):
             level = self.model.level(number)
-            for part in (level.convs, level.up, level.conv_res):
+            level.convs.to(device.dtype)
+            for part in () if on_cpu else (self.model.conv_in, level.up, level.conv_res):
                 part.to(device.dtype)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -101,7 +102,7 @@ class Runtime:
         whatever the height: on the CPU, the features of a strip."""
         if self.device.torch_device.type != "cpu":
             return 0
-        features = bytes_per_column(self.config, scale, self.device.dtype)
+        features = bytes_per_column(self.config, scale, torch.float32)
         return math.ceil(features / self.bytes_per_pixel(scale))
 
     def __call__(self, windows: Tensor, scales: Iterable[int]) -> dict[int, Tensor]:

@@ -20,9 +20,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lapsr_cli import upsampling
+from lapsr_cli import half, upsampling
 from lapsr_cli.fused import FusedPyramid, bias_through, cropped, residual_kernel
+from lapsr_cli.half import Half
 from lapsr_cli.model import NEGATIVE_SLOPE, Level, PyramidConfig, Skip
+from lapsr_cli.narrow import NarrowConvolution
 from lapsr_cli.quantized import LayerScales, Quantized
 from lapsr_cli.relay import one_core, relayed
 from lapsr_cli.winograd import Winograd, is_for
@@ -54,8 +56,9 @@ class StripPyramid(FusedPyramid):
     ``strip_pixels``: of one strip, the windows of a batch together. As many threads as torch has
     for one operation share the layers. ``whole_pixels``: where the last level reads fewer, there is
     too little for that, and they share every operation on whole maps, as in FusedPyramid; by
-    default what was measured for the layers at hand. ``scales``: those of the recursive blocks,
-    which are then computed in 8 bits.
+    default what was measured for the layers at hand. The convolutions of the recursive blocks may
+    be of a narrower dtype than the rest: whole maps are not computed then. ``scales``: those of the
+    recursive blocks, which are then computed in 8 bits.
     """
 
     def __init__(
@@ -88,10 +91,10 @@ class StripPyramid(FusedPyramid):
     def _whole_pixels(self) -> int:
         if self.whole_pixels is not None:
             return self.whole_pixels
-        if self.scales is not None:
-            return 0  # whole maps are not computed in 8 bits
         conv = self.level(1).convs[0]
         assert isinstance(conv, nn.Conv2d)
+        if self.scales is not None or conv.weight.dtype != self.conv_in.weight.dtype:
+            return 0
         return _WHOLE_PIXELS_COMPILED if is_for(conv) else _WHOLE_PIXELS
 
     def _residuals(self, luma: Tensor, last: int) -> list[Tensor]:
@@ -131,7 +134,12 @@ class StripPyramid(FusedPyramid):
         if self.scales is not None:
             reads, *following = self.scales[number - 1][recursion][place:]
             return _Compiled(Quantized(conv, reads, following[0] if following else None))
-        return _Compiled(Winograd(conv)) if is_for(conv) else _Directly(conv)
+        ends = place == self.config.depth - 1
+        if half.is_for(conv):
+            return _Compiled(Half(conv, writes_narrow=not ends))
+        if is_for(conv):
+            return _Compiled(Winograd(conv))
+        return _Directly(conv, self.conv_in.weight.dtype if ends else conv.weight.dtype)
 
     def _end_cost(self) -> float:
         """Of the end of a level that another follows, in convolutions of that level: measured."""
@@ -247,17 +255,21 @@ def _through(layer: _Compiled | _Directly, strips: Strips, ends: Skip | None) ->
 
 
 class _Directly:
-    def __init__(self, conv: nn.Conv2d) -> None:
+    """By torch. ``dtype``: of what is made, which may be wider than what is computed in."""
+
+    def __init__(self, conv: nn.Conv2d, dtype: torch.dtype) -> None:
         self._conv = conv
+        self._dtype = dtype
         self._sight = _Sight()
 
     def __call__(self, rows: Tensor, added: list[Tensor], *, last: bool) -> Tensor:
-        made = _convolved(self._conv, self._sight(rows, last=last))
+        read = rows.to(self._conv.weight.dtype)
+        made = _convolved(self._conv, self._sight(read, last=last)).to(self._dtype)
         return made.add_(torch.cat(added, dim=2)) if added else made
 
 
 class _Compiled:
-    def __init__(self, convolve: Winograd | Quantized) -> None:
+    def __init__(self, convolve: Winograd | NarrowConvolution) -> None:
         self._convolve = convolve
         self._kept = _Kept()
 
