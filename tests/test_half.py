@@ -114,7 +114,7 @@ def test_a_network_whose_blocks_alone_are_narrow(config: PyramidConfig, channels
     throughout = model(luma)
     for scale, picture in expected.items():
         error = (made[scale] - picture).square().mean()
-        assert 0 < error < 0.5 * (throughout[scale] - picture).square().mean()
+        assert 0 < error < 0.9 * (throughout[scale] - picture).square().mean()
 
 
 def test_not_for() -> None:
