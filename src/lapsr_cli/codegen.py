@@ -95,6 +95,11 @@ class Integer:
         self.builder = builder
         self.value = value
 
+    @classmethod
+    def of(cls, builder: Any, number: int) -> Integer:
+        """A number that is known now."""
+        return cls(builder, _integer(number))
+
     def __add__(self, other: Integer | int) -> Integer:
         return self._made(self.builder.add, other)
 

@@ -107,19 +107,23 @@ def _compiled(
     across = _TILE_PIXELS if tiles else TILES
     window = _Window(code, channels, dtype.itemsize, across, reads_narrow=reads)
     count, width = code.integers["count"], code.integers["width"]
-    with code.loop(count) as row, code.loop(width, step=across) as left:
-        window.read(row, left)
-        ending = _Ending(code, window, row, left, writes_narrow=writes)
-        if tiles:
-            _write_tiles(code, tiles, window, ending)
-        else:
-            _write_pixels(code, window, ending)
+    with code.loop(width, step=across) as left:
+        for above in range(2):
+            window.read(Integer.of(code.builder, above), left)
+        with code.loop(count) as row:
+            window.read(row + 2, left)
+            ending = _Ending(code, window, row, left, writes_narrow=writes)
+            if tiles:
+                _write_tiles(code, tiles, window, row, ending)
+            else:
+                _write_pixels(code, window, row, ending)
     return CompiledLayer(code.compiled(), torch.float32, window.scratch)
 
 
 class _Window:
     """3 rows of pixels of narrow numbers, each of ``size`` bytes, in memory of its own, for the
-    ``across`` outputs beside each other that are computed at a time."""
+    ``across`` outputs beside each other that are computed at a time. It goes down the map: each row
+    takes the place of the one that is no longer needed."""
 
     def __init__(
         self, code: Code, channels: int, size: int, across: int, *, reads_narrow: bool
@@ -142,25 +146,25 @@ class _Window:
         for channel in range(0, channels, code.lanes):
             self.store(self.narrow_zeros, channel, zeros[channel])
 
-    def pixel(self, y: int, x: Integer | int) -> Bytes:
-        """The channels of that one."""
-        return self.pixels + x * self.pixel_bytes + y * self.columns * self.pixel_bytes
+    def line(self, row: Integer) -> Bytes:
+        """Where that row of the map is."""
+        return self.pixels + row % 3 * (self.columns * self.pixel_bytes)
 
     def read(self, row: Integer, left: Integer) -> None:
-        """From ``row`` on, and from the column before ``left``; zeros where there is none."""
-        for y in range(3):
-            pixels = self._code.pointer_at(self._code.pointers["rows"], row + y)
-            there = self._code.is_there(pixels)
-            with self._code.loop(self.columns) as x:
-                column = left + x - 1
-                inside = self._code.both(there, column.within(self._code.integers["width"]))
-                if self._reads_narrow:
-                    source = self._code.bytes(pixels) + column * self.pixel_bytes
-                    source = source.if_(inside, self.narrow_zeros)
-                    self.pixel(y, x).copy(source, self.pixel_bytes)
-                else:
-                    source_pixel = (pixels + column * self.channels).if_(inside, self.zeros)
-                    self._narrow(source_pixel, self.pixel(y, x))
+        """That row from the column before ``left`` on; zeros where there is none."""
+        line = self.line(row)
+        pixels = self._code.pointer_at(self._code.pointers["rows"], row)
+        there = self._code.is_there(pixels)
+        with self._code.loop(self.columns) as x:
+            column = left + x - 1
+            inside = self._code.both(there, column.within(self._code.integers["width"]))
+            place = line + x * self.pixel_bytes
+            if self._reads_narrow:
+                source = self._code.bytes(pixels) + column * self.pixel_bytes
+                place.copy(source.if_(inside, self.narrow_zeros), self.pixel_bytes)
+            else:
+                source_pixel = (pixels + column * self.channels).if_(inside, self.zeros)
+                self._narrow(source_pixel, place)
 
     def store(self, pixel: Bytes, channel: Integer | int, values: Vector) -> None:
         """As narrow numbers, from that channel on."""
@@ -222,11 +226,12 @@ class _Ending:
         return [channel + number * self._code.lanes for number in range(len(sums))]
 
 
-def _write_pixels(code: Code, window: _Window, ending: _Ending) -> None:
+def _write_pixels(code: Code, window: _Window, row: Integer, ending: _Ending) -> None:
     """Outputs beside each other, some vectors of channels at a time, by dot products of bytes."""
     channels = window.channels
     most = 4 if code.processor.registers >= 32 else 2
     vectors = min(most, channels // code.lanes)
+    lines = [window.line(row + y) for y in range(3)]
     with code.loop(channels, step=vectors * code.lanes) as out:
         sums = code.dot_products(TILES * vectors)
         for tap in range(9):
@@ -239,7 +244,7 @@ def _write_pixels(code: Code, window: _Window, ending: _Ending) -> None:
                     for number in range(vectors)
                 ]
                 for tile in range(TILES):
-                    value = sums.spread(window.pixel(y, x + tile) + four * 4)
+                    value = sums.spread(lines[y] + (x + tile) * window.pixel_bytes + four * 4)
                     for number in range(vectors):
                         sums.add(tile * vectors + number, value, weights[number])
         for tile in range(TILES):
@@ -247,28 +252,33 @@ def _write_pixels(code: Code, window: _Window, ending: _Ending) -> None:
             ending.write(tile, out, made)
 
 
-def _write_tiles(code: Code, tiles: Tiles, window: _Window, ending: _Ending) -> None:
-    """32 outputs beside each other, 32 channels at a time, by products of tiles: registers 0 to 3
-    are sums, 4 and 5 have 16 pixels each, 6 and 7 weights for 16 channels each."""
+def _write_tiles(code: Code, tiles: Tiles, window: _Window, row: Integer, ending: _Ending) -> None:
+    """Outputs by products of tiles: registers 0 to 3 are sums of 16 pixels and 16 channels each, 4
+    and 5 have 16 pixels, 6 and 7 weights for 16 channels."""
     channels, size = window.channels, window.size
+    rows, columns = _TILE_PIXELS // 16, _TILE_CHANNELS // 16
+    lines = [window.line(row + y) for y in range(3)]
     with code.loop(channels, step=_TILE_CHANNELS) as out:
-        for number in range(4):
+        for number in range(rows * columns):
             tiles.clear(number)
         for tap in range(9):
             y, x = divmod(tap, 3)
             with code.loop(window.pixel_bytes, step=64) as first:
                 kernel = code.bytes(code.pointers["kernels"]) + tap * channels * window.pixel_bytes
                 kernel = kernel + (first // 4 * channels + out) * 4
-                for half in range(2):
-                    pixels = window.pixel(y, x + 16 * half) + first
-                    tiles.load(4 + half, pixels, window.pixel_bytes)
-                    tiles.load(6 + half, kernel + 64 * half, 4 * channels)
-                for number in range(4):
-                    tiles.add_products(number, 4 + number // 2, 6 + number % 2, size=size)
-        row = 4 * _TILE_CHANNELS
-        for number in range(4):
-            tiles.store(number, window.sums + (number // 2 * 16 * row + number % 2 * 64), row)
+                for column in range(columns):
+                    tiles.load(6 + column, kernel + 64 * column, 4 * channels)
+                for part in range(rows):
+                    pixels = lines[y] + (x + 16 * part) * window.pixel_bytes + first
+                    tiles.load(4 + part, pixels, window.pixel_bytes)
+                    for column in range(columns):
+                        number = part * columns + column
+                        tiles.add_products(number, 4 + part, 6 + column, size=size)
+        step = 4 * _TILE_CHANNELS
+        for number in range(rows * columns):
+            part, column = divmod(number, columns)
+            tiles.store(number, window.sums + (part * 16 * step + column * 64), step)
         with code.loop(_TILE_PIXELS) as pixel:
-            places = [pixel * row, pixel * row + 64]
+            places = [pixel * step + column * 64 for column in range(columns)]
             read = window.sums.integers if size == 1 else window.sums.floats
             ending.write(pixel, out, [read(place) for place in places])

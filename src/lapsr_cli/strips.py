@@ -47,7 +47,7 @@ _LEAST_STRIPS = 8
 """A thread waits for the first strip of the one before it."""
 
 
-_END_COST, _END_COST_COMPILED, _END_COST_IN_8_BITS = 1.0, 3.0, 5.0
+_END_COST, _END_COST_COMPILED, _END_COST_NARROW = 1.0, 3.0, 5.0
 
 
 class StripPyramid(FusedPyramid):
@@ -143,10 +143,10 @@ class StripPyramid(FusedPyramid):
 
     def _end_cost(self) -> float:
         """Of the end of a level that another follows, in convolutions of that level: measured."""
-        if self.scales is not None:
-            return _END_COST_IN_8_BITS
         conv = self.level(1).convs[0]
         assert isinstance(conv, nn.Conv2d)
+        if self.scales is not None or half.is_for(conv):
+            return _END_COST_NARROW
         return _END_COST_COMPILED if is_for(conv) else _END_COST
 
     def _rows(self, height: int, across: int) -> int:
