@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lapsr_cli.errors import UsageError
-from lapsr_cli.resize import REACH, resize
+from lapsr_cli.resize import REACH, enlarge, resize
 
 
 def read(path: Path) -> torch.Tensor:
@@ -97,3 +97,18 @@ def test_an_enlarged_pixel_reaches_no_further_than_it_says(scale: int) -> None:
 def test_a_scale_must_be_positive() -> None:
     with pytest.raises(UsageError, match="-1"):
         resize(torch.rand(4, 4), -1)
+
+
+@given(
+    shape=st.tuples(st.integers(1, 2), st.integers(1, 3), st.integers(1, 12), st.integers(1, 12)),
+    scale=st.sampled_from([2, 3, 4, 8]),
+    seed=st.integers(0, 99),
+)
+def test_enlarging_by_torch_is_the_same(
+    shape: tuple[int, int, int, int], scale: int, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.rand(shape, dtype=torch.float64, generator=generator)
+    torch.testing.assert_close(enlarge(image, scale), resize(image, scale), rtol=0, atol=1e-12)
+    near = enlarge(image.float(), scale)
+    torch.testing.assert_close(near.double(), resize(image, scale), rtol=0, atol=2e-6)

@@ -13,12 +13,13 @@ from typing import Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from lapsr_cli.errors import UsageError
 
-__all__ = ["REACH", "Edge", "contributions", "matrix", "resize"]
+__all__ = ["REACH", "Edge", "contributions", "enlarge", "matrix", "resize"]
 
 Edge = Literal["mirror", "replicate"]
 
@@ -39,6 +40,24 @@ def resize(image: Tensor, scale: float, *, edge: Edge = "mirror") -> Tensor:
         raise UsageError(f"scale must be positive, not {scale}")
     rows = _resize_axis(image, -2, scale, edge)  # (..., scale H, W)
     return _resize_axis(rows, -1, scale, edge)  # (..., scale H, scale W)
+
+
+def enlarge(image: Tensor, scale: int) -> Tensor:
+    """(B, C, H, W) in floating point -> (B, C, scale H, scale W): ``resize`` by a whole number,
+    thirty times as fast on the CPU.
+
+    torch's kernel has the same a = -0.5 where it is told to antialias, which enlarging does not;
+    beyond an edge it reads nothing, so the mirrored pixels are there for it.
+    """
+    if image.device.type == "mps":  # torch has this kernel there from 2.8 on
+        return resize(image, float(scale))
+    height, width = image.shape[-2:]
+    for axis, length in ((-2, height), (-1, width)):
+        mirrored = _fold(np.arange(-REACH, length + REACH), np.array(length), "mirror")
+        image = image.index_select(axis, torch.from_numpy(mirrored).to(image.device))
+    enlarged = F.interpolate(image, scale_factor=scale, mode="bicubic", antialias=True)
+    first = REACH * scale
+    return enlarged[..., first : first + scale * height, first : first + scale * width]
 
 
 def _resize_axis(image: Tensor, axis: int, scale: float, edge: Edge) -> Tensor:

@@ -17,7 +17,7 @@ from lapsr_cli.errors import UsageError, WeightsError
 from lapsr_cli.fused import FusedPyramid
 from lapsr_cli.model import LaplacianPyramid
 from lapsr_cli.quantized import LayerScales
-from lapsr_cli.resize import resize
+from lapsr_cli.resize import enlarge
 from lapsr_cli.strips import StripPyramid, bytes_per_column
 from lapsr_cli.transfer import Download, Transfer
 
@@ -165,7 +165,7 @@ class Runtime:
         pictures = self._some(ycbcr[:, :1].contiguous(), wanted)
         results: dict[int, Tensor] = {}
         for scale in wanted:
-            chroma = resize(ycbcr[:, 1:], float(scale))  # (B, 2, scale H, scale W)
+            chroma = enlarge(ycbcr[:, 1:], scale)  # (B, 2, scale H, scale W)
             enlarged = torch.cat([pictures[scale], chroma], dim=1)  # (B, 3, scale H, scale W)
             results[scale] = ycbcr_to_rgb(enlarged)
         return results
