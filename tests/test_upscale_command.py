@@ -298,16 +298,28 @@ threading.stack_size(512 << 10)  # threads that begin when all is taken need som
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc to measure itself")
 def test_too_little_memory_makes_windows_smaller_and_is_said(tmp_path: Path, tiny: Path) -> None:
-    """The system really refuses: a whole pass would take over a gigabyte."""
-    draw(tmp_path / "a.png", 520, 440)
-    command = ("upscale", tmp_path / "a.png", "-s", "8", "-t", "none", "-m", tiny, "-o")
+    """The system really refuses: a whole pass would take over half a gigabyte."""
+    draw(tmp_path / "a.png", 720, 640)
+    command = (
+        "upscale",
+        tmp_path / "a.png",
+        "-s",
+        "8",
+        "-t",
+        "none",
+        "-f",
+        "bmp",
+        "-m",
+        tiny,
+        "-o",
+    )
     assert run_lapsr(*command, tmp_path / "whole").code == 0
-    little = LITTLE_MEMORY.format(allowed=800 << 20)
+    little = LITTLE_MEMORY.format(allowed=530 << 20)
     ran = run_lapsr(*command, tmp_path / "parts", before=little)
     assert ran.code == 0, ran.err
-    assert "out of memory on cpu at 1 x 520 x 440 pixels: going on with half" in ran.err
-    assert f"warning: {tmp_path / 'a.png'}: out of memory at 1 x 520 x 440 pixels" in ran.err
-    whole, parts = (np.array(Image.open(tmp_path / f / "a_x8.png")) for f in ("whole", "parts"))
+    assert "out of memory on cpu at 1 x 720 x 640 pixels: going on with half" in ran.err
+    assert f"warning: {tmp_path / 'a.png'}: out of memory at 1 x 720 x 640 pixels" in ran.err
+    whole, parts = (np.array(Image.open(tmp_path / f / "a_x8.bmp")) for f in ("whole", "parts"))
     assert np.abs(whole.astype(int) - parts).max() <= 1
 
 
