@@ -30,6 +30,8 @@ __all__ = ["NarrowConvolution"]
 
 _TILE_PIXELS = _TILE_CHANNELS = 32
 """Of the outputs that are computed at a time by products of tiles."""
+_DOT_PIXELS = 8 * TILES
+"""Of a row that is read at a time for dot products."""
 
 
 class NarrowConvolution:
@@ -104,7 +106,7 @@ def _compiled(
         processor=processor,
     )
     tiles = code.tiles() if processor.multiplies_tiles_of(dtype.itemsize) else None
-    across = _TILE_PIXELS if tiles else TILES
+    across = _TILE_PIXELS if tiles else _DOT_PIXELS
     window = _Window(code, channels, dtype.itemsize, across, reads_narrow=reads)
     count, width = code.integers["count"], code.integers["width"]
     with code.loop(width, step=across) as left:
@@ -116,7 +118,8 @@ def _compiled(
             if tiles:
                 _write_tiles(code, tiles, window, row, ending)
             else:
-                _write_pixels(code, window, row, ending)
+                with code.loop((width - left).at_most(across), step=TILES) as beside:
+                    _write_pixels(code, window, row, beside, ending)
     return CompiledLayer(code.compiled(), torch.float32, window.scratch)
 
 
@@ -226,12 +229,15 @@ class _Ending:
         return [channel + number * self._code.lanes for number in range(len(sums))]
 
 
-def _write_pixels(code: Code, window: _Window, row: Integer, ending: _Ending) -> None:
-    """Outputs beside each other, some vectors of channels at a time, by dot products of bytes."""
+def _write_pixels(
+    code: Code, window: _Window, row: Integer, beside: Integer, ending: _Ending
+) -> None:
+    """Outputs from the column ``beside`` of the window on, some vectors of channels at a time, by
+    dot products of bytes."""
     channels = window.channels
     most = 4 if code.processor.registers >= 32 else 2
     vectors = min(most, channels // code.lanes)
-    lines = [window.line(row + y) for y in range(3)]
+    lines = [window.line(row + y) + beside * window.pixel_bytes for y in range(3)]
     with code.loop(channels, step=vectors * code.lanes) as out:
         sums = code.dot_products(TILES * vectors)
         for tap in range(9):
@@ -249,7 +255,7 @@ def _write_pixels(code: Code, window: _Window, row: Integer, ending: _Ending) ->
                         sums.add(tile * vectors + number, value, weights[number])
         for tile in range(TILES):
             made = [sums[tile * vectors + number] for number in range(vectors)]
-            ending.write(tile, out, made)
+            ending.write(beside + tile, out, made)
 
 
 def _write_tiles(code: Code, tiles: Tiles, window: _Window, row: Integer, ending: _Ending) -> None:
