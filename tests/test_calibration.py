@@ -183,6 +183,18 @@ def test_damaged_ranges_are_refused(tmp_path: Path, ranges: Tensor, problem: str
         weights.load(str(path))
 
 
+def test_ranges_are_exported_and_not_trained_on(tmp_path: Path, lapsr: Callable[..., Ran]) -> None:
+    """They belong to these weights and no others."""
+    output = tmp_path / "same.safetensors"
+    assert lapsr("weights", "export", "lapsr-classic", "-o", output).code == 0
+    assert read_safetensors(output).ranges is not None
+    run = tmp_path / "run"
+    arguments = ("--patch-size", "32", "--iterations", "1", "--batch-size", "3")
+    ran = lapsr("train", "--data", PICTURES, "--init", output, "-o", run, *arguments)
+    assert ran.code == 0, ran.err
+    assert read_safetensors(run / "model.safetensors").ranges is None
+
+
 def test_calibrate_writes_a_model_for_int8(tmp_path: Path, lapsr: Callable[..., Ran]) -> None:
     output = tmp_path / "mine.safetensors"
     ran = lapsr("weights", "calibrate", "lapsr-draft", "-o", output)

@@ -43,8 +43,8 @@ _LEAST_ROWS = 4
 """Two rows are copied again for every strip, whatever its height."""
 _MOST_LAYERS = 100
 """Of one thread: each layer draws its strips through two frames of Python's stack."""
-_LEAST_STRIPS = 8
-"""A thread waits for the first strip of the one before it."""
+_STRIPS_PER_THREAD = 4
+"""At least: a thread waits for the first strip of the one before it."""
 
 
 _END_COST, _END_COST_COMPILED, _END_COST_NARROW = 1.0, 3.0, 5.0
@@ -101,12 +101,13 @@ class StripPyramid(FusedPyramid):
         """(B, 1, H, W) -> one for each level up to the last, (B, 1, 2H, 2W) and so on."""
         config = self.config
         batch, _, height, width = luma.shape
-        shares = _Shares(config, last, self._end_cost(), torch.get_num_threads())
-        strips = self._first_features(luma)
+        threads = torch.get_num_threads()
+        shares = _Shares(config, last, self._end_cost(), threads)
+        strips = self._first_features(luma, self._rows(height, batch * width, threads))
         residuals: list[Tensor] = []
         for number in range(1, last + 1):
             level = self.level(number)
-            rows = self._rows(height, batch * width)
+            rows = self._rows(height, batch * width, threads)
             strips = _as_sources(_no_higher_than(rows, strips))
             for recursion in range(config.recursions):
                 for place in range(config.depth):
@@ -149,15 +150,15 @@ class StripPyramid(FusedPyramid):
             return _END_COST_NARROW
         return _END_COST_COMPILED if is_for(conv) else _END_COST
 
-    def _rows(self, height: int, across: int) -> int:
+    def _rows(self, height: int, across: int, threads: int) -> int:
         """How high a strip is of a map ``across`` pixels wide, the windows of a batch together."""
-        return max(_LEAST_ROWS, min(self.strip_pixels // across, height // _LEAST_STRIPS))
+        strips = _STRIPS_PER_THREAD * threads
+        return max(_LEAST_ROWS, min(self.strip_pixels // across, height // strips))
 
-    def _first_features(self, luma: Tensor) -> Strips:
-        """conv_in, whose input is there as a whole."""
-        batch, _, height, width = luma.shape
+    def _first_features(self, luma: Tensor, rows: int) -> Strips:
+        """conv_in, whose input is there as a whole, ``rows`` at a time."""
+        height = luma.shape[2]
         padded = F.pad(luma.to(self.conv_in.weight.dtype), (0, 0, 1, 1))  # (B, 1, H + 2, W)
-        rows = self._rows(height, batch * width)
         for top in range(0, height, rows):
             features = _convolved(self.conv_in, padded[:, :, top : top + rows + 2])
             features = features.contiguous(memory_format=torch.channels_last)
