@@ -65,12 +65,15 @@ def test_an_opaque_alpha_is_not_for_the_network() -> None:
     assert (result[:, 3] == 255).all()
 
 
-def test_what_is_transparent_all_around_stays_so_and_is_black() -> None:
+@pytest.mark.parametrize("is_upright", [True, False])
+def test_what_is_transparent_all_around_stays_so_and_is_black(*, is_upright: bool) -> None:
     alpha = torch.ones(1, 1, 6, 6)
     alpha[..., :4] = 0
+    alpha = alpha if is_upright else alpha.mT
     parts = taken_apart(torch.cat([drawn((1, 3, 6, 6), 0), alpha], dim=1))
     made = drawn((1, 1, 12, 12), 1)
     result = put_together(parts, made, torch.full((1, 1, 12, 12), 0.6), 2, torch.uint8)
+    result = result if is_upright else result.mT
     assert (result[..., :6] == 0).all()
     assert (result[:, 3, :, 6:10] == round(0.6 * 255)).all()
     assert (result[:, 3, :, 10:] == 255).all()
