@@ -1,80 +1,137 @@
-"""Threads that share a chain of iterators: the same items, and no thread left behind."""
+"""Threads at a line of stages: all items, in order, and no thread left behind."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from lapsr_cli.relay import one_core, relayed
+from lapsr_cli.relay import relay
+
+Stage = Callable[[int], Iterable[int]]
 
 
 class Broken(Exception):
     pass
 
 
-def numbers(count: int, broken_at: int = -1) -> Iterator[int]:
-    for number in range(count):
-        if number == broken_at:
-            raise Broken(number)
-        yield number
-
-
 @pytest.fixture(autouse=True)
 def no_thread_stays() -> Iterator[None]:
-    before = threading.active_count()
+    before, cores = threading.active_count(), torch.get_num_threads()
     yield
     assert threading.active_count() == before
+    assert torch.get_num_threads() == cores
 
 
-@pytest.mark.parametrize("count", [0, 1, 50])
-def test_the_same_items_through_several_threads(count: int) -> None:
-    squares = (number**2 for number in relayed(numbers(count)))
-    assert list(relayed(squares)) == [number**2 for number in range(count)]
+def repeated(times: int) -> Stage:
+    return lambda item: [10 * item + number for number in range(times)]
 
 
-def test_items_are_made_by_another_thread_with_one_core() -> None:
-    def who() -> Iterator[tuple[int, int]]:
-        yield threading.get_ident(), torch.get_num_threads()
+def noted(seen: list[int]) -> Stage:
+    def note(item: int) -> list[int]:
+        time.sleep(0)
+        seen.append(item)
+        return [item]
 
-    ((maker, cores),) = relayed(who())
-    assert maker != threading.get_ident()
-    assert cores == 1
+    return note
 
 
-def test_what_goes_wrong_is_raised_where_the_items_are_taken() -> None:
-    items = relayed(relayed(numbers(9, broken_at=5)))
-    assert [next(items) for _ in range(5)] == [0, 1, 2, 3, 4]
+@given(
+    count=st.integers(0, 12),
+    times=st.lists(st.integers(0, 3), max_size=4),
+    threads=st.integers(1, 5),
+)
+def test_every_stage_has_all_items_in_their_order(
+    count: int, times: list[int], threads: int
+) -> None:
+    """Stages that give none, one or several for each."""
+    expected, seen = [list(range(count))], [list[int]()]
+    stages = [noted(seen[0])]
+    for each in times:
+        expected.append([made for item in expected[-1] for made in repeated(each)(item)])
+        seen.append([])
+        stages += [repeated(each), noted(seen[-1])]
+    relay(range(count), stages, threads)
+    assert seen == expected
+
+
+def test_threads_work_at_the_same_time_each_with_one_core_and_none_twice_at_a_stage() -> None:
+    """Two items meet at a barrier, in two stages; that they would not if one thread did all."""
+    together = threading.Barrier(2, timeout=20)
+    inside = [0, 0]
+    cores = set()
+
+    def stage(number: int) -> Stage:
+        def work(item: int) -> list[int]:
+            inside[number] += 1
+            assert inside[number] == 1
+            cores.add(torch.get_num_threads())
+            if item == 1 - number:
+                together.wait()
+            inside[number] -= 1
+            return [item]
+
+        return work
+
+    relay(range(5), [stage(0), stage(1)], 2)
+    assert cores == {1}
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("at_source", [True, False])
+def test_what_goes_wrong_is_raised_and_nobody_goes_on(*, threads: int, at_source: bool) -> None:
+    done: list[int] = []
+
+    def numbers() -> Iterator[int]:
+        for number in range(50):
+            if at_source and number == 5:
+                raise Broken
+            yield number
+
+    def stage(item: int) -> list[int]:
+        if not at_source and item == 5:
+            raise Broken
+        return [item]
+
     with pytest.raises(Broken):
-        next(items)
+        relay(numbers(), [stage, noted(done)], threads)
+    assert done == list(range(len(done)))
+    assert len(done) <= 5
 
 
-def test_nobody_is_far_ahead() -> None:
-    made = []
+def test_few_items_wait() -> None:
+    """However slow the last stage is."""
+    made, done = [], []
 
-    def counted() -> Iterator[int]:
-        for number in numbers(50):
+    def numbers() -> Iterator[int]:
+        for number in range(30):
             made.append(number)
             yield number
 
-    items = relayed(counted())
-    next(items)
-    time.sleep(0.1)
-    assert len(made) <= 4
-    items.close()  # type: ignore[attr-defined]
+    def slow(item: int) -> list[int]:
+        time.sleep(0.002)
+        done.append(item)
+        assert len(made) - len(done) <= 8
+        return []
+
+    relay(numbers(), [repeated(1), repeated(1), slow], 4)
+    assert len(done) == 30
 
 
-def test_the_thread_ends_when_nobody_takes_the_items() -> None:
-    items = relayed(relayed(numbers(50)))
-    assert next(items) == 0
-    del items
+def test_one_thread_brings_an_item_through_before_it_takes_the_next() -> None:
+    order: list[str] = []
 
+    def stage(name: str) -> Stage:
+        def work(item: int) -> list[int]:
+            order.append(f"{name}{item}")
+            return [item]
 
-def test_one_core_is_for_a_while() -> None:
-    before = torch.get_num_threads()
-    with one_core():
-        assert torch.get_num_threads() == 1
-    assert torch.get_num_threads() == before
+        return work
+
+    relay(range(2), [stage("a"), stage("b")], 1)
+    assert order == ["a0", "b0", "a1", "b1"]

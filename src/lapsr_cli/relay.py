@@ -1,30 +1,54 @@
-"""A chain of iterators shared by threads, each of which computes with one core.
+"""A line of stages at which several threads work, each with one core.
 
 Threads that share every single operation wait for each other after each: on a strip of some rows,
 and above all on a machine that has something else to do, the waiting takes longer than the work.
-Here each thread has some of the layers and hands on what it made.
+Here a thread that is free takes the item that has come furthest, and so mostly follows one from
+stage to stage, while it is in this core's cache. A stage is given its items one at a time and in
+their order, whichever threads bring them.
 """
 
 from __future__ import annotations
 
-import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import torch
 
-__all__ = ["one_core", "relayed"]
+__all__ = ["Stage", "relay"]
 
 T = TypeVar("T")
+Stage = Callable[[T], Iterable[T]]
+"""From an item to those that the next stage is given."""
 
-_AHEAD = 2
-"""Items that a thread may be ahead of the one that takes them."""
+_WAITING = 2
+"""Before a stage: if there are so many, none is added, so that memory stays bounded."""
+
+
+def relay(source: Iterable[T], stages: Sequence[Stage[T]], threads: int) -> None:
+    """Bring every item through all the stages; what the last one gives is dropped.
+
+    ``threads``: this one included. What goes wrong in any of them is raised here, once all have
+    stopped.
+    """
+    line = _Line(iter(source), stages)
+    others = [threading.Thread(target=line.work, daemon=True) for _ in range(threads - 1)]
+    for other in others:
+        other.start()
+    try:
+        line.work()
+    finally:
+        line.stop()
+        for other in others:
+            other.join()
+    if line.error is not None:
+        raise line.error
 
 
 @contextmanager
-def one_core() -> Iterator[None]:
+def _one_core() -> Iterator[None]:
     """Operations of this thread are computed by it alone."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -34,52 +58,74 @@ def one_core() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def relayed(items: Iterable[T]) -> Iterator[T]:
-    """The same items, made by a thread of their own with one core, at most two ahead.
+class _Line(Generic[T]):
+    """Stage 0 is the source; the others count from 1."""
 
-    What goes wrong there is raised here. The thread ends when the items do, or when nobody takes
-    them any more.
-    """
-    made: queue.Queue[T | _End] = queue.Queue(_AHEAD)
-    abandoned = threading.Event()
-    thread = threading.Thread(target=_make, args=(items, made, abandoned), daemon=True)
-    thread.start()
-    try:
-        while not isinstance(item := made.get(), _End):
-            yield item
-        if item.error is not None:
-            raise item.error
-    finally:
-        abandoned.set()
-        while thread.is_alive():
-            _empty(made)
-            thread.join(0.01)
+    def __init__(self, source: Iterator[T], stages: Sequence[Stage[T]]) -> None:
+        self.error: BaseException | None = None
+        self._source = source
+        self._stages: list[Stage[T] | None] = [None, *stages]
+        self._waiting: list[deque[T]] = [deque() for _ in self._stages]
+        self._is_busy = [False] * len(self._stages)
+        self._has_more = True
+        self._is_stopped = False
+        self._changed = threading.Condition()
 
+    def work(self) -> None:
+        """Until nothing is left to do, or somebody failed."""
+        with _one_core(), torch.inference_mode():
+            while (number := self._taken()) is not None:
+                try:
+                    made = self._made(number)
+                except BaseException as error:  # noqa: BLE001 (raised again where all is waited for)
+                    self.error = error
+                    self.stop()
+                    return
+                self._settle(number, made)
 
-class _End:
-    """After the last item: what went wrong, if anything."""
+    def stop(self) -> None:
+        """Nobody takes anything any more."""
+        with self._changed:
+            self._is_stopped = True
+            self._changed.notify_all()
 
-    def __init__(self, error: BaseException | None = None) -> None:
-        self.error = error
+    def _made(self, number: int) -> list[T]:
+        stage = self._stages[number]
+        if stage is not None:
+            return list(stage(self._waiting[number].popleft()))
+        for item in self._source:
+            return [item]
+        self._has_more = False
+        return []
 
+    def _taken(self) -> int | None:
+        """A stage that this thread has for itself now; None at the end."""
+        with self._changed:
+            while not self._is_stopped:
+                number = self._ready()
+                if number is not None:
+                    self._is_busy[number] = True
+                    return number
+                if not any(self._is_busy):  # and so nothing will be
+                    self._changed.notify_all()
+                    return None
+                self._changed.wait()
+            return None
 
-def _make(items: Iterable[T], made: queue.Queue[T | _End], abandoned: threading.Event) -> None:
-    end = _End()
-    try:
-        torch.set_num_threads(1)
-        with torch.inference_mode():
-            for item in items:
-                made.put(item)
-                if abandoned.is_set():
-                    break
-    except BaseException as error:  # noqa: BLE001 (raised again where the items are taken)
-        end = _End(error)
-    made.put(end)
+    def _ready(self) -> int | None:
+        """The furthest stage that has something to do and room for what it makes."""
+        last = len(self._stages) - 1
+        for number in range(last, -1, -1):
+            has_any = self._waiting[number] if number else self._has_more
+            has_room = number == last or len(self._waiting[number + 1]) < _WAITING
+            if has_any and has_room and not self._is_busy[number]:
+                return number
+        return None
 
-
-def _empty(made: queue.Queue[T | _End]) -> None:
-    try:
-        while True:
-            made.get_nowait()
-    except queue.Empty:
-        return
+    def _settle(self, number: int, made: list[T]) -> None:
+        with self._changed:
+            if number + 1 < len(self._stages):
+                self._waiting[number + 1].extend(made)
+            self._is_busy[number] = False
+            # The stage itself, the next and the one before may be ready now, and one is for us.
+            self._changed.notify(2)

@@ -26,13 +26,13 @@ from lapsr_cli.half import Half
 from lapsr_cli.model import NEGATIVE_SLOPE, Level, PyramidConfig, Skip
 from lapsr_cli.narrow import NarrowConvolution
 from lapsr_cli.quantized import LayerScales, Quantized
-from lapsr_cli.relay import one_core, relayed
+from lapsr_cli.relay import Stage, relay
 from lapsr_cli.winograd import Winograd, is_for
 
 __all__ = ["StripPyramid", "bytes_per_column"]
 
-_STRIP_PIXELS = 8192
-"""Of one feature map of a strip: 2 MiB of 64 channels in fp32."""
+_STRIP_PIXELS = 16384
+"""Of one feature map of a strip: 4 MiB of 64 channels in fp32, 1 MiB in 8 bits."""
 _WHOLE_PIXELS = 131072
 """Measured with torch's convolutions: 6,144 pixels take half as long whole, 49,152 a tenth less,
 262,144 a tenth more."""
@@ -41,24 +41,19 @@ _WHOLE_PIXELS_COMPILED = 32768
 only them would compile for a third of a second."""
 _LEAST_ROWS = 4
 """Two rows are copied again for every strip, whatever its height."""
-_MOST_LAYERS = 100
-"""Of one thread: each layer draws its strips through two frames of Python's stack."""
 _STRIPS_PER_THREAD = 4
-"""At least: a thread waits for the first strip of the one before it."""
-
-
-_END_COST, _END_COST_COMPILED, _END_COST_NARROW = 1.0, 3.0, 5.0
+"""At least: until the first strip is through some layers, there is work for one thread alone."""
 
 
 class StripPyramid(FusedPyramid):
     """A LaplacianPyramid, parameter for parameter, that computes in strips and has no gradients.
 
     ``strip_pixels``: of one strip, the windows of a batch together. As many threads as torch has
-    for one operation share the layers. ``whole_pixels``: where the last level reads fewer, there is
-    too little for that, and they share every operation on whole maps, as in FusedPyramid; by
-    default what was measured for the layers at hand. The convolutions of the recursive blocks may
-    be of a narrower dtype than the rest: whole maps are not computed then. ``scales``: those of the
-    recursive blocks, which are then computed in 8 bits.
+    for one operation have strips of their own. ``whole_pixels``: where the last level reads fewer,
+    there is too little for that, and they share every operation on whole maps, as in FusedPyramid;
+    by default what was measured for the layers at hand. The convolutions of the recursive blocks
+    may be of a narrower dtype than the rest: whole maps are not computed then. ``scales``: those of
+    the recursive blocks, which are then computed in 8 bits.
     """
 
     def __init__(
@@ -102,29 +97,25 @@ class StripPyramid(FusedPyramid):
         config = self.config
         batch, _, height, width = luma.shape
         threads = torch.get_num_threads()
-        shares = _Shares(config, last, self._end_cost(), threads)
-        strips = self._first_features(luma, self._rows(height, batch * width, threads))
+        first = self._first_features(luma, self._rows(height, batch * width, threads))
         residuals: list[Tensor] = []
+        stages: list[Stage[Strip]] = []
         for number in range(1, last + 1):
-            level = self.level(number)
             rows = self._rows(height, batch * width, threads)
-            strips = _as_sources(_no_higher_than(rows, strips))
-            for recursion in range(config.recursions):
-                for place in range(config.depth):
-                    layer = self._layer(number, recursion, place)
-                    ends = config.skip if place == config.depth - 1 else None
-                    strips = _no_higher_than(2 * rows, _through(layer, strips, ends))
-                    strips = shares.share(strips, number)
-            shares.take_end(number)
+            stages += [partial(_as_sources, rows), *self._layers(number, 2 * rows)]
             height, width = config.factor * height, config.factor * width
             residuals.append(luma.new_empty(batch, 1, height, width))
-            merged = config.shared and config.factor == 2
-            climb = _climb_merged if merged else partial(_climb, config)
-            strips = climb(level, strips, residuals[-1], further=number < last)
-        with one_core():
-            for _ in strips:
-                pass  # the last level draws the strips through all of them
+            climb = _MergedClimb if config.shared and config.factor == 2 else _Climb
+            stages.append(climb(config, self.level(number), residuals[-1], further=number < last))
+        relay(first, stages, threads)
         return residuals
+
+    def _layers(self, number: int, most: int) -> Iterator[_Through]:
+        """Those of a level, which give strips of at most so many rows."""
+        for recursion in range(self.config.recursions):
+            for place in range(self.config.depth):
+                ends = self.config.skip if place == self.config.depth - 1 else None
+                yield _Through(self._layer(number, recursion, place), most, ends)
 
     def _layer(self, number: int, recursion: int, place: int) -> _Compiled | _Directly:
         """Leaky ReLU and convolution ``place`` of that level and block, counted from 0. LapSRN's
@@ -142,20 +133,12 @@ class StripPyramid(FusedPyramid):
             return _Compiled(Winograd(conv))
         return _Directly(conv, self.conv_in.weight.dtype if ends else conv.weight.dtype)
 
-    def _end_cost(self) -> float:
-        """Of the end of a level that another follows, in convolutions of that level: measured."""
-        conv = self.level(1).convs[0]
-        assert isinstance(conv, nn.Conv2d)
-        if self.scales is not None or half.is_for(conv):
-            return _END_COST_NARROW
-        return _END_COST_COMPILED if is_for(conv) else _END_COST
-
     def _rows(self, height: int, across: int, threads: int) -> int:
         """How high a strip is of a map ``across`` pixels wide, the windows of a batch together."""
         strips = _STRIPS_PER_THREAD * threads
         return max(_LEAST_ROWS, min(self.strip_pixels // across, height // strips))
 
-    def _first_features(self, luma: Tensor, rows: int) -> Strips:
+    def _first_features(self, luma: Tensor, rows: int) -> Iterator[Strip]:
         """conv_in, whose input is there as a whole, ``rows`` at a time."""
         height = luma.shape[2]
         padded = F.pad(luma.to(self.conv_in.weight.dtype), (0, 0, 1, 1))  # (B, 1, H + 2, W)
@@ -175,9 +158,6 @@ class Strip(NamedTuple):
     last: bool
 
 
-Strips = Iterator[Strip]
-
-
 def bytes_per_column(config: PyramidConfig, scale: int, dtype: torch.dtype) -> int:
     """Memory that the features of a pass take for each column of the picture, at most.
 
@@ -190,69 +170,45 @@ def bytes_per_column(config: PyramidConfig, scale: int, dtype: torch.dtype) -> i
     return rows * widths * config.channels * dtype.itemsize
 
 
-class _Shares:
-    """Where along the convolutions the next thread takes over, so that all have as much to do.
-    ``end_cost``: of a level that another follows, in convolutions; of the last it is about one."""
-
-    def __init__(self, config: PyramidConfig, last: int, end_cost: float, threads: int) -> None:
-        self._costs = {number: config.factor ** (2 * number - 2) for number in range(1, last + 1)}
-        self._end_cost = end_cost
-        layers = config.depth * config.recursions
-        ends = {number: 1.0 if number == last else end_cost for number in self._costs}
-        total = sum(cost * (layers + ends[number]) for number, cost in self._costs.items())
-        self._share = total / threads
-        self._taken = 0.0
-        self._layers = 0
-
-    def share(self, strips: Strips, number: int) -> Strips:
-        """A layer of level ``number``; from here on in another thread if this one's are enough."""
-        self._taken += self._costs[number]
-        self._layers += 1
-        has_its_share = self._taken + self._costs[number] / 2 >= self._share
-        if has_its_share:
-            self._taken -= self._share
-        if not has_its_share and self._layers < _MOST_LAYERS:
-            return strips
-        self._layers = 0
-        return relayed(strips)
-
-    def take_end(self, number: int) -> None:
-        """What comes after the layers of level ``number``, always in the thread of its last."""
-        self._taken += self._end_cost * self._costs[number]
-
-
-def _no_higher_than(most: int, strips: Strips) -> Strips:
+def _no_higher_than(most: int, strip: Strip) -> Iterator[Strip]:
     """The same rows in strips of at most ``most``. The last one grows by a row in every layer."""
-    for rows, skip, last in strips:
-        *others, final = torch.split(rows, most, dim=2)
-        for piece in others:
-            yield Strip(piece, skip, last=False)
-            skip = []  # given away  # noqa: PLW2901
-        yield Strip(final, skip, last)
+    rows, skip, last = strip
+    *others, final = torch.split(rows, most, dim=2)
+    for piece in others:
+        yield Strip(piece, skip, last=False)
+        skip = []  # given away
+    yield Strip(final, skip, last)
 
 
-def _as_sources(strips: Strips) -> Strips:
+def _as_sources(most: int, strip: Strip) -> Iterator[Strip]:
     """What a level begins with is also what its recursive blocks add."""
-    for rows, _, last in strips:
+    for rows, _, last in _no_higher_than(most, strip):
         yield Strip(rows, [rows], last)
 
 
-def _through(layer: _Compiled | _Directly, strips: Strips, ends: Skip | None) -> Strips:
-    delay = _Delay()
-    seen = given = 0
-    for rows, skip, last in strips:
-        seen += rows.shape[2]
-        count = max(0, seen - (not last)) - given  # it looks one row ahead
-        given += count
-        if ends is None:
-            yield Strip(layer(rows, [], last=last), skip, last)
-        elif ends == "ns":
-            x = layer(rows, [], last=last)
-            yield Strip(x, [x], last)
+class _Through:
+    """A layer; at the end of a block it also adds what the skip connection ``ends`` says."""
+
+    def __init__(self, layer: _Compiled | _Directly, most: int, ends: Skip | None) -> None:
+        self._layer = layer
+        self._most = most
+        self._ends = ends
+        self._delay = _Delay()
+        self._seen = self._given = 0
+
+    def __call__(self, strip: Strip) -> Iterator[Strip]:
+        rows, skip, last = strip
+        self._seen += rows.shape[2]
+        count = max(0, self._seen - (not last)) - self._given  # it looks one row ahead
+        self._given += count
+        if self._ends is None or self._ends == "ns":
+            x = self._layer(rows, [], last=last)
+            made = Strip(x, skip if self._ends is None else [x], last)
         else:
-            source = delay(skip, count)
-            x = layer(rows, source, last=last)
-            yield Strip(x, source if ends == "ss" else [x], last)
+            source = self._delay(skip, count)
+            x = self._layer(rows, source, last=last)
+            made = Strip(x, source if self._ends == "ss" else [x], last)
+        return _no_higher_than(self._most, made)
 
 
 class _Directly:
@@ -295,23 +251,34 @@ class _Kept:
         return pieces, top
 
 
-def _climb_merged(level: Level, strips: Strips, residual: Tensor, *, further: bool) -> Strips:
+class _MergedClimb:
     """A level of MS-LapSRN: puts its rows into ``residual`` (B, 1, 2H, 2W), and gives the features
     of the next level if there is a ``further`` one."""
-    ending = _CompiledEnd(level) if upsampling.is_for(level) else _End(level)
-    assert level.conv_res.bias is not None
-    bias = bias_through(level).sum() + level.conv_res.bias
-    columns: list[Tensor] = []
-    done = 0
-    for features, _, last in strips:
-        parts, upsampled = ending(features, last=last, further=further)
-        top, done = done, done + 2 * parts.shape[2]
-        residual[:, :, top:done] = F.pixel_shuffle(parts + bias, 2)
-        columns.append(F.leaky_relu(features[..., -1:], NEGATIVE_SLOPE))
+
+    def __init__(
+        self, config: PyramidConfig, level: Level, residual: Tensor, *, further: bool
+    ) -> None:
+        assert config.shared
+        assert level.conv_res.bias is not None
+        self._level = level
+        self._residual = residual
+        self._further = further
+        self._ending = _CompiledEnd(level) if upsampling.is_for(level) else _End(level)
+        self._bias = bias_through(level).sum() + level.conv_res.bias
+        self._columns: list[Tensor] = []
+        self._done = 0
+
+    def __call__(self, strip: Strip) -> Iterator[Strip]:
+        features, _, last = strip
+        parts, upsampled = self._ending(features, last=last, further=self._further)
+        top, self._done = self._done, self._done + 2 * parts.shape[2]
+        self._residual[:, :, top : self._done] = F.pixel_shuffle(parts + self._bias, 2)
+        self._columns.append(F.leaky_relu(features[..., -1:], NEGATIVE_SLOPE))
         if last:
             last_row = F.leaky_relu(features[:, :, -1:], NEGATIVE_SLOPE)
-            _settle_edges(level, residual, last_row, torch.cat(columns, dim=2))
-        if further:
+            last_column = torch.cat(self._columns, dim=2)
+            _settle_edges(self._level, self._residual, last_row, last_column)
+        if self._further:
             yield Strip(upsampled, [upsampled], last)
 
 
@@ -365,28 +332,43 @@ def _settle_edges(level: Level, residual: Tensor, last_row: Tensor, last_column:
     residual[..., 1:-1, -1] -= missing[1, 2]
 
 
-def _climb(
-    config: PyramidConfig, level: Level, strips: Strips, residual: Tensor, *, further: bool
-) -> Strips:
+class _Climb:
     """The same for LapSRN, and for one level that enlarges more than twice, as the reference has
     it: up, then conv_res."""
-    sight, sight_of_res = _Sight(), _Sight()
-    factor = config.factor
-    crop = (factor - 2) // 2  # as in Level.upsample
-    given = done = 0
-    for features, _, last in strips:
-        count, width = features.shape[2:]
-        read = _new_rows_and_one(sight(features, last=last), count, last=last)  # (B, C, 1 + n, W)
-        above = factor if given else factor + crop
-        below = factor * (1 + count) + (crop if last else 0)
-        upsampled = level.up(read)[:, :, above:below, crop : crop + factor * width]
-        given += upsampled.shape[2]
-        window = sight_of_res(upsampled, last=last, activated=not config.shared)
-        part = _convolved(level.conv_res, window)  # (B, 1, m, fW)
-        top, done = done, done + part.shape[2]
-        residual[:, :, top:done] = part
-        if further:
+
+    def __init__(
+        self, config: PyramidConfig, level: Level, residual: Tensor, *, further: bool
+    ) -> None:
+        self._config = config
+        self._level = level
+        self._residual = residual
+        self._further = further
+        self._sight, self._sight_of_res = _Sight(), _Sight()
+        self._given = self._done = 0
+
+    def __call__(self, strip: Strip) -> Iterator[Strip]:
+        features, _, last = strip
+        upsampled = self._upsampled(features, last=last)
+        window = self._sight_of_res(upsampled, last=last, activated=not self._config.shared)
+        part = _convolved(self._level.conv_res, window)  # (B, 1, m, fW)
+        top, self._done = self._done, self._done + part.shape[2]
+        self._residual[:, :, top : self._done] = part
+        if self._further:
             yield Strip(upsampled, [upsampled], last)
+
+    def _upsampled(self, features: Tensor, *, last: bool) -> Tensor:
+        """(B, C, n, W) -> (B, C, fn, fW), but for rows at the picture's ends."""
+        factor = self._config.factor
+        crop = (factor - 2) // 2  # as in Level.upsample
+        count, width = features.shape[2:]
+        window = self._sight(features, last=last)
+        read = _new_rows_and_one(window, count, last=last)  # (B, C, 1 + n, W)
+        above = factor if self._given else factor + crop
+        below = factor * (1 + count) + (crop if last else 0)
+        made: Tensor = self._level.up(read)
+        upsampled = made[:, :, above:below, crop : crop + factor * width]
+        self._given += upsampled.shape[2]
+        return upsampled
 
 
 class _Sight:
