@@ -26,7 +26,7 @@ _LEAST_WIDTH = 1 / 256
 must not be all that is left of a kernel."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scale:
     """How a real number x of a channel becomes round(x / step) + zero, kept within 0..255."""
 

@@ -100,7 +100,7 @@ class Runtime:
         whatever the height: on the CPU, the features of a strip."""
         if self.device.torch_device.type != "cpu":
             return 0
-        features = bytes_per_column(self.config, scale, torch.float32)
+        features = bytes_per_column(self.config, scale)
         return math.ceil(features / self.bytes_per_pixel(scale))
 
     def __call__(self, windows: Tensor, scales: Iterable[int]) -> dict[int, Tensor]:

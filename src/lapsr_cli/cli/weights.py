@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -12,7 +13,20 @@ from lapsr_cli.errors import LapsrError, UnknownModel, UsageError, WeightsError
 if TYPE_CHECKING:
     from lapsr_cli.model import PyramidConfig, Skip
 
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
 offline_option = click.option("--offline", is_flag=True, help="Never use the network.")
+
+
+def _output_option(endings: str) -> Callable[[_Command], _Command]:
+    return click.option(
+        "-o",
+        "--output",
+        required=True,
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help=f"Ends in {endings}.",
+    )
 
 
 @click.group(short_help="List, download, check, convert models.")
@@ -206,14 +220,7 @@ def _config(
 
 @weights.command()
 @click.argument("model", metavar="NAME|FILE")
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Ends in .safetensors or .onnx.",
-)
+@_output_option(".safetensors or .onnx")
 @offline_option
 def export(model: str, output: Path, offline: bool) -> None:
     """Write a model as safetensors or ONNX, by the ending of FILE.
@@ -230,14 +237,7 @@ def export(model: str, output: Path, offline: bool) -> None:
 
 @weights.command()
 @click.argument("model", metavar="NAME|FILE")
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Ends in .safetensors.",
-)
+@_output_option(".safetensors")
 @offline_option
 def calibrate(model: str, output: Path, offline: bool) -> None:
     """Write a model that can be computed in 8 bits, with --precision int8.
