@@ -16,13 +16,13 @@ from torch import Tensor
 from lapsr_cli import device, weights
 from lapsr_cli.bench.quality import read_originals
 from lapsr_cli.calibration import _read_in, patterns, ranges_of
-from lapsr_cli.codegen import Processor
 from lapsr_cli.device import choose
 from lapsr_cli.errors import DeviceError, UsageError, WeightsError, WeightsMismatch
 from lapsr_cli.evaluation import Evaluator
 from lapsr_cli.image_io import read
 from lapsr_cli.metrics import protocol
 from lapsr_cli.model import LaplacianPyramid, Level, PyramidConfig
+from lapsr_cli.processor import Processor
 from lapsr_cli.quantized import quantized_weights, scales_of
 from lapsr_cli.runtime import Runtime
 from lapsr_cli.strips import StripPyramid

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from lapsr_cli import half
-from lapsr_cli.codegen import this_processor
 from lapsr_cli.half import Half
 from lapsr_cli.model import LaplacianPyramid, PyramidConfig
+from lapsr_cli.processor import this_processor
 from lapsr_cli.strips import StripPyramid
 from tests.test_winograd import features
 

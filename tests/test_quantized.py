@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from lapsr_cli.codegen import Processor, this_processor
+from lapsr_cli.processor import Processor, this_processor
 from lapsr_cli.quantized import Quantized, Scale, is_for, quantized_weights
 from tests.test_winograd import features
 

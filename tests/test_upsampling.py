@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lapsr_cli.codegen import Processor
 from lapsr_cli.fused import residual_kernel
 from lapsr_cli.model import PyramidConfig
+from lapsr_cli.processor import Processor
 from lapsr_cli.upsampling import Residual, Upsampling, is_for
 from tests.conftest import random_network
 from tests.test_winograd import features, processors

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from lapsr_cli.codegen import Processor, this_processor
+from lapsr_cli.processor import Processor, this_processor
 from lapsr_cli.winograd import (
     Winograd,
     is_for,

@@ -8,84 +8,28 @@ nobody needs a compiler. Calls release the interpreter's lock.
 
 from __future__ import annotations
 
-import ctypes
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cache, cached_property
 from typing import Any
 
-import llvmlite.binding as llvm
 from llvmlite import ir
+
+from lapsr_cli.processor import Function, Processor
 
 __all__ = [
     "Bytes",
     "Code",
     "DotProducts",
-    "Function",
     "Integer",
     "Pointer",
-    "Processor",
     "Tiles",
     "Vector",
-    "this_processor",
 ]
 
 _INTEGER = ir.IntType(64)
 _POINTER = ir.PointerType()
 _FLOATS = {4: ir.FloatType(), 8: ir.DoubleType()}
-_ARCH_PRCTL, _REQUEST_STATE, _TILE_DATA = 158, 0x1023, 18
 _CONTRACT = ("contract",)  # a product and a sum may become one instruction that rounds once
-
-
-@dataclass(frozen=True)
-class Processor:
-    """What code is compiled for. ``features``: LLVM's names with + or - before them;
-    ``vector_bytes`` and ``registers``: of the widest vectors that it computes with."""
-
-    name: str
-    features: str
-    vector_bytes: int
-    registers: int
-
-    @property
-    def multiplies_bytes(self) -> bool:
-        """Whether it has x86's dot products of bytes (VNNI) in its widest vectors."""
-        features = self.features.split(",")
-        return (self.vector_bytes == 64 and "+avx512vnni" in features) or (
-            self.vector_bytes == 32 and "+avxvnni" in features
-        )
-
-    def multiplies_tiles_of(self, size: int) -> bool:
-        """Whether it has x86's matrix products (AMX) of bytes, ``size`` 1, or of bf16, 2."""
-        feature = {1: "+amx-int8", 2: "+amx-bf16"}[size]
-        return self.vector_bytes == 64 and feature in self.features.split(",")
-
-
-@cache
-def this_processor() -> Processor:
-    """The one that this runs on."""
-    features: dict[str, bool] = dict(llvm.get_host_cpu_features())
-    name: str = llvm.get_host_cpu_name()
-    if features.get("amx-tile") and not _may_use_tiles():
-        features |= {feature: False for feature in features if feature.startswith("amx")}
-    text = ",".join(f"{'+' if there else '-'}{feature}" for feature, there in features.items())
-    if features.get("avx512f"):
-        return Processor(name, text, vector_bytes=64, registers=32)
-    if features.get("avx2") and features.get("fma"):
-        return Processor(name, text, vector_bytes=32, registers=16)
-    arm = features.get("neon", False)
-    return Processor(name, text, vector_bytes=16, registers=32 if arm else 16)
-
-
-def _may_use_tiles() -> bool:
-    """Ask Linux, which saves the tiles of a process only once it has asked
-    (Documentation/arch/x86/xstate.rst)."""
-    if not sys.platform.startswith("linux"):
-        return False
-    libc = ctypes.CDLL(None, use_errno=True)
-    return bool(libc.syscall(_ARCH_PRCTL, _REQUEST_STATE, _TILE_DATA) == 0)
 
 
 class Integer:
@@ -482,38 +426,6 @@ class Tiles:
         kinds = [_POINTER if isinstance(v.type, ir.PointerType) else v.type for v in values]
         function = self._code.declared(f"llvm.x86.{name}", ir.VoidType(), kinds)
         self._code.builder.call(function, values)
-
-
-class Function:
-    """Compiled code. Called with addresses and numbers, from any number of threads."""
-
-    def __init__(self, text: str, processor: Processor, parameters: int) -> None:
-        self._text = text
-        self._processor = processor
-        self._parameters = parameters
-        self._entry  # noqa: B018 (compiled now, not in the first of several threads)
-
-    def __call__(self, *arguments: int) -> None:
-        """Addresses first, as its Code named them. Nothing is checked."""
-        self._entry(*arguments)
-
-    @cached_property
-    def _entry(self) -> Callable[..., None]:
-        llvm.initialize_native_target()
-        llvm.initialize_native_asmprinter()
-        machine = llvm.Target.from_default_triple().create_target_machine(
-            cpu=self._processor.name, features=self._processor.features, opt=3, jit=True
-        )
-        module = llvm.parse_assembly(self._text)
-        module.verify()
-        builder = llvm.create_pass_builder(
-            machine, llvm.create_pipeline_tuning_options(speed_level=2)
-        )
-        builder.getModulePassManager().run(module, builder)
-        self._engine = llvm.create_mcjit_compiler(module, machine)  # the code lives as long as it
-        self._engine.finalize_object()
-        kinds = [ctypes.c_int64] * self._parameters
-        return ctypes.CFUNCTYPE(None, *kinds)(self._engine.get_function_address("f"))
 
 
 def _integer(number: Integer | int) -> Any:

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from lapsr_cli.codegen import Code, Function, Integer, Pointer, Processor, Sums
+from lapsr_cli.codegen import Code, Integer, Pointer, Sums
+from lapsr_cli.processor import Function, Processor
 
 __all__ = ["TILES", "CompiledLayer", "addresses", "fits", "write_products"]
 

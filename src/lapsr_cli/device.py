@@ -10,8 +10,8 @@ from typing import Any, Literal
 import psutil
 import torch
 
-from lapsr_cli.codegen import this_processor
 from lapsr_cli.errors import DeviceError, UsageError
+from lapsr_cli.processor import this_processor
 
 __all__ = [
     "Device",

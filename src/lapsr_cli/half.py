@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from lapsr_cli.codegen import Processor, this_processor
 from lapsr_cli.narrow import NarrowConvolution
+from lapsr_cli.processor import Processor, this_processor
 
 __all__ = ["Half", "is_for"]
 

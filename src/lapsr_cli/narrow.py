@@ -13,18 +13,10 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from lapsr_cli.codegen import (
-    Bytes,
-    Code,
-    Integer,
-    Pointer,
-    Processor,
-    Tiles,
-    Vector,
-    this_processor,
-)
+from lapsr_cli.codegen import Bytes, Code, Integer, Pointer, Tiles, Vector
 from lapsr_cli.compiled import TILES, CompiledLayer, addresses
 from lapsr_cli.model import NEGATIVE_SLOPE
+from lapsr_cli.processor import Processor, this_processor
 
 __all__ = ["NarrowConvolution"]
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lapsr_cli.codegen import Processor, this_processor
 from lapsr_cli.compiled import fits
 from lapsr_cli.narrow import NarrowConvolution
+from lapsr_cli.processor import Processor, this_processor
 
 __all__ = ["LayerScales", "Quantized", "Scale", "is_for", "quantized_weights", "scales_of"]
 

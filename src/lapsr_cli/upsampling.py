@@ -9,10 +9,11 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from lapsr_cli.codegen import Code, Integer, Pointer, Processor, this_processor
+from lapsr_cli.codegen import Code, Integer, Pointer
 from lapsr_cli.compiled import TILES, CompiledLayer, addresses, fits, write_products
 from lapsr_cli.fused import residual_kernel
 from lapsr_cli.model import NEGATIVE_SLOPE, Level
+from lapsr_cli.processor import Processor, this_processor
 
 __all__ = ["Residual", "Upsampling", "is_for"]
 

@@ -19,9 +19,10 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from lapsr_cli.codegen import Code, Integer, Pointer, Processor, Vector, this_processor
+from lapsr_cli.codegen import Code, Integer, Pointer, Vector
 from lapsr_cli.compiled import TILES, CompiledLayer, addresses, fits, write_products
 from lapsr_cli.model import NEGATIVE_SLOPE
+from lapsr_cli.processor import Processor, this_processor
 
 __all__ = ["Winograd", "is_for", "transformed_inputs", "transformed_outputs"]
 
