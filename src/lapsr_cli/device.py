@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
+import os
 import sys
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -18,6 +20,7 @@ __all__ = [
     "FeaturePrecision",
     "Precision",
     "choose",
+    "demand_memory",
     "free_memory",
     "is_out_of_memory",
     "keep_freed_memory",
@@ -141,6 +144,27 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
 
 
+def demand_memory(size: int) -> None:
+    """See that the system would give this process so many bytes more now. Raises MemoryError.
+
+    For what cannot say so itself: a library that finds no place for code it generates, or for a
+    thread's stack, ends the process.
+    """
+    if not _would_give(size):
+        release_freed_memory(torch.device("cpu"))
+        if not _would_give(size):
+            raise MemoryError(f"the system refuses {size} bytes")
+
+
+def _would_give(size: int) -> bool:
+    private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if os.name == "posix" else {}
+    try:
+        mmap.mmap(-1, size, **private).close()
+    except OSError:
+        return False
+    return True
+
+
 def keep_freed_memory() -> None:
     """Let this process keep the large blocks it frees, where the C library is glibc.
 
@@ -155,9 +179,12 @@ def keep_freed_memory() -> None:
         mallopt(_M_ARENA_MAX, 1)
 
 
-def release_freed_memory() -> None:
-    """Give what this process keeps of freed blocks back to the system, where it is glibc."""
-    if malloc_trim := _of_glibc("malloc_trim"):
+def release_freed_memory(device: torch.device) -> None:
+    """Give back what this process keeps of freed blocks: of a GPU to its driver, otherwise to the
+    system, where the C library is glibc. Code that is compiled meanwhile gets its memory there."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif malloc_trim := _of_glibc("malloc_trim"):
         malloc_trim(0)
 
 

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lapsr_cli.device import free_memory, is_out_of_memory
+from lapsr_cli.device import free_memory, is_out_of_memory, release_freed_memory
 from lapsr_cli.errors import DeviceError, UsageError
 from lapsr_cli.image_io import Picture
 from lapsr_cli.model import halo
@@ -303,8 +303,7 @@ class Passes:
         """Out of memory: from here on half of what was tried, for these pictures and the rest."""
         way.queues.setdefault(form, deque()).extendleft(reversed(taken))
         self._land(way, 0)  # a picture that begins again must have nothing under way
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
+        release_freed_memory(self._device)
         tried = len(taken) * self._need(form)
         self._limit = min(tried // 2, self._limit or tried)
         size = f"{len(taken)} x {form.width} x {form.height} pixels"

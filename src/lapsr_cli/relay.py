@@ -43,8 +43,12 @@ def relay(source: Iterable[T], stages: Sequence[Stage[T]], threads: int) -> None
         line.stop()
         for other in others:
             other.join()
-    if line.error is not None:
-        raise line.error
+    error, line.error = line.error, None
+    try:
+        if error is not None:
+            raise error
+    finally:
+        del error  # whose traceback holds this frame: in a circle, all its items would stay
 
 
 @contextmanager

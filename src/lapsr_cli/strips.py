@@ -21,9 +21,10 @@ from torch import Tensor, nn
 
 from lapsr_cli import half
 from lapsr_cli.climbs import Climb, MergedClimb
+from lapsr_cli.device import demand_memory
 from lapsr_cli.fused import FusedPyramid
 from lapsr_cli.half import Half
-from lapsr_cli.model import PyramidConfig, Skip
+from lapsr_cli.model import Level, PyramidConfig, Skip
 from lapsr_cli.narrow import NarrowConvolution
 from lapsr_cli.quantized import LayerScales, Quantized
 from lapsr_cli.relay import Stage, relay
@@ -40,6 +41,12 @@ _WHOLE_PIXELS = 131072
 _WHOLE_PIXELS_COMPILED = 32768
 """Measured: 6,144 pixels take a fifth longer in strips, 16,384 a quarter less; but a run that has
 only them would compile for a third of a second."""
+_IMAGE_STRIPS = 16
+"""So much higher are those of the image branch, which has one channel. Measured: 0.4 of the time of
+a whole picture of 12 megapixels, and no map of its size."""
+_HEADROOM = 64 << 20
+"""Bytes for the code of torch's convolutions and for threads, once the large maps are there: a
+convolution whose code found no memory is a crash in oneDNN 3.12."""
 _LEAST_ROWS = 4
 """Two rows are copied again for every strip, whatever its height."""
 _STRIPS_PER_THREAD = 4
@@ -75,14 +82,28 @@ class StripPyramid(FusedPyramid):
         """As in LaplacianPyramid."""
         last = self.config.level_of(scale) if scale else len(self.config.scales)
         if luma.numel() * self.config.factor ** (2 * last - 2) < self._whole_pixels():
+            demand_memory(_HEADROOM)
             return super().forward(luma, scale)
         residuals = self._residuals(luma, last)
         pictures: dict[int, Tensor] = {}
         picture = luma
         for number, residual in enumerate(residuals, start=1):
-            picture = self.level(number).add_image(picture, residual)
-            pictures[self.config.scales[number - 1]] = picture
+            self._add_image(self.level(number), picture, residual)
+            picture = pictures[self.config.scales[number - 1]] = residual
         return pictures
+
+    def _add_image(self, level: Level, picture: Tensor, residual: Tensor) -> None:
+        """As in Level, into ``residual`` and some rows at a time, which a cache holds."""
+        if level.up_image is None:
+            return
+        factor, (batch, _, height, width) = level.factor, picture.shape
+        rows = max(1, _IMAGE_STRIPS * self.strip_pixels // (batch * width))
+        for first in range(0, height, rows):
+            end = min(height, first + rows)
+            top, bottom = max(0, first - 1), min(height, end + 1)  # an output row reads two
+            enlarged = level.up_image(picture[:, :, top:bottom])
+            wanted = enlarged[:, :, factor * (first - top) : factor * (end - top)]
+            residual[:, :, factor * first : factor * end] += wanted
 
     def _whole_pixels(self) -> int:
         if self.whole_pixels is not None:
@@ -108,6 +129,7 @@ class StripPyramid(FusedPyramid):
             residuals.append(luma.new_empty(batch, 1, height, width))
             climb = MergedClimb if config.shared and config.factor == 2 else Climb
             stages.append(climb(config, self.level(number), residuals[-1], further=number < last))
+        demand_memory(_HEADROOM)
         relay(first, stages, threads)
         return residuals
 

@@ -37,7 +37,7 @@ class MemoryMeter:
             yield
             self.peak_bytes = torch.cuda.max_memory_allocated(self._device)
             return
-        release_freed_memory()
+        release_freed_memory(self._device)
         process = psutil.Process()
         before = process.memory_info().rss
         ended = threading.Event()
