@@ -24,7 +24,7 @@ FLOORS: list[list[str]] = [
     ["errors", "lines"],
     ["model", "processor"],
     ["codegen"],
-    ["color", "compiled", "fused", "relay", "resize", "rows", "tiling"],
+    ["color", "compiled", "fused", "memory", "relay", "resize", "rows", "tiling"],
     ["narrow", "upsampling", "winograd"],
     ["climbs", "half", "quantized"],
     ["strips"],

@@ -1,15 +1,10 @@
-"""Which device computes, in which precision, and how much memory it has left."""
+"""Which device computes, and in which precision."""
 
 from __future__ import annotations
 
-import ctypes
-import mmap
-import os
-import sys
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-import psutil
 import torch
 
 from lapsr_cli.errors import DeviceError, UsageError
@@ -20,23 +15,11 @@ __all__ = [
     "FeaturePrecision",
     "Precision",
     "choose",
-    "demand_memory",
-    "free_memory",
-    "is_out_of_memory",
-    "keep_freed_memory",
-    "release_freed_memory",
     "training_precision",
 ]
 
 FeaturePrecision = Literal["fp32", "bf16", "fp16", "int8"]
 Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
-
-_M_TRIM_THRESHOLD = -1
-_M_MMAP_MAX = -4
-_M_ARENA_MAX = -8
-
-_NO_MEMORY = ("can't allocate memory", "could not create a primitive", "could not create a memory")
-"""What torch's allocator and oneDNN say; oneDNN has no other words for it."""
 
 _DTYPES = {
     "fp32": torch.float32,
@@ -128,66 +111,3 @@ def training_precision(device: torch.device) -> Literal["fp32", "bf16"]:
         found = torch.cpu.get_capabilities()
         return "bf16" if found.get("avx512_bf16") or found.get("amx_bf16") else "fp32"
     return "fp32"
-
-
-def free_memory(device: torch.device) -> int:
-    """Bytes that a run may still take on ``device``."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    return int(psutil.virtual_memory().available)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether torch or Python failed for want of memory; on the CPU torch has no class for it."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
-
-
-def demand_memory(size: int) -> None:
-    """See that the system would give this process so many bytes more now. Raises MemoryError.
-
-    For what cannot say so itself: a library that finds no place for code it generates, or for a
-    thread's stack, ends the process.
-    """
-    if not _would_give(size):
-        release_freed_memory(torch.device("cpu"))
-        if not _would_give(size):
-            raise MemoryError(f"the system refuses {size} bytes")
-
-
-def _would_give(size: int) -> bool:
-    private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if os.name == "posix" else {}
-    try:
-        mmap.mmap(-1, size, **private).close()
-    except OSError:
-        return False
-    return True
-
-
-def keep_freed_memory() -> None:
-    """Let this process keep the large blocks it frees, where the C library is glibc.
-
-    glibc gives a feature map back to the system when it is freed, and the next one is made of
-    pages that have to be cleared and mapped first: up to half the time of a pass on the CPU.
-    Threads take from one arena: those of their own give memory back whatever is said.
-    This changes the whole process, so it is for programs, not for importing code.
-    """
-    if mallopt := _of_glibc("mallopt"):
-        mallopt(_M_MMAP_MAX, 0)
-        mallopt(_M_TRIM_THRESHOLD, -1)
-        mallopt(_M_ARENA_MAX, 1)
-
-
-def release_freed_memory(device: torch.device) -> None:
-    """Give back what this process keeps of freed blocks: of a GPU to its driver, otherwise to the
-    system, where the C library is glibc. Code that is compiled meanwhile gets its memory there."""
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-    elif malloc_trim := _of_glibc("malloc_trim"):
-        malloc_trim(0)
-
-
-def _of_glibc(name: str) -> Any:
-    """A function of the C library that only glibc has; None elsewhere."""
-    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None

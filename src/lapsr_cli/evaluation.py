@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from lapsr_cli.device import free_memory
+from lapsr_cli.memory import free_memory
 from lapsr_cli.metrics import protocol
 from lapsr_cli.metrics.protocol import Score
 from lapsr_cli.model import halo

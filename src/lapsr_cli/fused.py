@@ -18,7 +18,7 @@ from torch import Tensor
 
 from lapsr_cli.model import LaplacianPyramid, Level, lrelu
 
-__all__ = ["FusedPyramid", "bias_through", "cropped", "residual_kernel"]
+__all__ = ["FusedPyramid", "bias_through", "cropped", "image_kernel", "residual_kernel"]
 
 
 class FusedPyramid(LaplacianPyramid):
@@ -79,6 +79,22 @@ def residual_kernel(level: Level) -> Tensor:
     parity = torch.tensor([[3, 1, 5], [4, 2, 0]], device=up.device)  # output parity, j-1, j, j+1
     kernel = taps[:, parity][..., parity]  # (in, py, ty, px, tx)
     return _channels_last(kernel.permute(1, 3, 0, 2, 4).reshape(4, -1, 3, 3))
+
+
+def image_kernel(level: Level) -> Tensor:
+    """up_image, which enlarges f times, as one kernel (f^2, 1, 3, 3), to be followed by a pixel
+    shuffle.
+
+    It adds input j by tap k to output fj + k - f/2. So output fi + p takes input i + t - 1, where
+    t is 0, 1 or 2, by tap p + f (1 - t) + f/2, if there is one.
+    """
+    assert level.up_image is not None
+    factor = level.factor
+    half = factor // 2
+    taps = F.pad(level.up_image.weight[0, 0], (half,) * 4)  # (3f, 3f), those there are not zero
+    phase, place = torch.arange(factor)[:, None], torch.arange(3)
+    index = (phase + factor * (2 - place)).to(taps.device)  # (f, 3)
+    return taps[index][..., index].permute(0, 2, 1, 3).reshape(-1, 1, 3, 3)
 
 
 def bias_through(level: Level) -> Tensor:

@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lapsr_cli.device import free_memory, is_out_of_memory, release_freed_memory
 from lapsr_cli.errors import DeviceError, UsageError
 from lapsr_cli.image_io import Picture
+from lapsr_cli.memory import free_memory, is_out_of_memory, release_freed_memory
 from lapsr_cli.model import halo
 from lapsr_cli.resize import REACH
 from lapsr_cli.runtime import Launched, NotFinite, OutOfMemory, Runtime

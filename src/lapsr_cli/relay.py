@@ -34,10 +34,12 @@ def relay(source: Iterable[T], stages: Sequence[Stage[T]], threads: int) -> None
     stopped.
     """
     line = _Line(iter(source), stages)
-    others = [threading.Thread(target=line.work, daemon=True) for _ in range(threads - 1)]
-    for other in others:
-        other.start()
+    others: list[threading.Thread] = []
     try:
+        for _ in range(threads - 1):
+            other = threading.Thread(target=line.work, daemon=True)
+            other.start()
+            others.append(other)
         line.work()
     finally:
         line.stop()

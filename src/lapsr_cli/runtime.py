@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from lapsr_cli import quantized
 from lapsr_cli.composition import put_together, taken_apart
-from lapsr_cli.device import Device, is_out_of_memory
+from lapsr_cli.device import Device
 from lapsr_cli.errors import UsageError, WeightsError
 from lapsr_cli.fused import FusedPyramid
+from lapsr_cli.memory import is_out_of_memory
 from lapsr_cli.model import LaplacianPyramid
 from lapsr_cli.quantized import LayerScales
 from lapsr_cli.strips import StripPyramid, bytes_per_column

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 from lapsr_cli import half
 from lapsr_cli.climbs import Climb, MergedClimb
-from lapsr_cli.device import demand_memory
-from lapsr_cli.fused import FusedPyramid
+from lapsr_cli.fused import FusedPyramid, image_kernel
 from lapsr_cli.half import Half
+from lapsr_cli.memory import demand_memory
 from lapsr_cli.model import Level, PyramidConfig, Skip
 from lapsr_cli.narrow import NarrowConvolution
 from lapsr_cli.quantized import LayerScales, Quantized
@@ -41,12 +41,11 @@ _WHOLE_PIXELS = 131072
 _WHOLE_PIXELS_COMPILED = 32768
 """Measured: 6,144 pixels take a fifth longer in strips, 16,384 a quarter less; but a run that has
 only them would compile for a third of a second."""
-_IMAGE_STRIPS = 16
-"""So much higher are those of the image branch, which has one channel. Measured: 0.4 of the time of
-a whole picture of 12 megapixels, and no map of its size."""
-_HEADROOM = 64 << 20
-"""Bytes for the code of torch's convolutions and for threads, once the large maps are there: a
-convolution whose code found no memory is a crash in oneDNN 3.12."""
+_IMAGE_STRIPS = 4
+"""So much higher are those of the image branch, which has one channel."""
+_HEADROOM = 128 << 20
+"""Bytes for strips under way, for threads and for the code of torch's convolutions, beyond all that
+is counted: a convolution whose code found no memory is a crash in oneDNN 3.12."""
 _LEAST_ROWS = 4
 """Two rows are copied again for every strip, whatever its height."""
 _STRIPS_PER_THREAD = 4
@@ -82,7 +81,7 @@ class StripPyramid(FusedPyramid):
         """As in LaplacianPyramid."""
         last = self.config.level_of(scale) if scale else len(self.config.scales)
         if luma.numel() * self.config.factor ** (2 * last - 2) < self._whole_pixels():
-            demand_memory(_HEADROOM)
+            self._demand_room(luma, last)
             return super().forward(luma, scale)
         residuals = self._residuals(luma, last)
         pictures: dict[int, Tensor] = {}
@@ -94,16 +93,17 @@ class StripPyramid(FusedPyramid):
 
     def _add_image(self, level: Level, picture: Tensor, residual: Tensor) -> None:
         """As in Level, into ``residual`` and some rows at a time, which a cache holds."""
-        if level.up_image is None:
+        if not self.config.global_residual:
             return
-        factor, (batch, _, height, width) = level.factor, picture.shape
+        kernel, factor, (batch, _, height, width) = image_kernel(level), level.factor, picture.shape
         rows = max(1, _IMAGE_STRIPS * self.strip_pixels // (batch * width))
         for first in range(0, height, rows):
             end = min(height, first + rows)
-            top, bottom = max(0, first - 1), min(height, end + 1)  # an output row reads two
-            enlarged = level.up_image(picture[:, :, top:bottom])
-            wanted = enlarged[:, :, factor * (first - top) : factor * (end - top)]
-            residual[:, :, factor * first : factor * end] += wanted
+            top, bottom = max(0, first - 1), min(height, end + 1)
+            edges = (1, 1, top - first + 1, end + 1 - bottom)
+            window = F.pad(picture[:, :, top:bottom], edges)  # (B, 1, n + 2, W + 2)
+            enlarged = F.pixel_shuffle(F.conv2d(window, kernel), factor)  # (B, 1, fn, fW)
+            residual[:, :, factor * first : factor * end] += enlarged
 
     def _whole_pixels(self) -> int:
         if self.whole_pixels is not None:
@@ -129,9 +129,17 @@ class StripPyramid(FusedPyramid):
             residuals.append(luma.new_empty(batch, 1, height, width))
             climb = MergedClimb if config.shared and config.factor == 2 else Climb
             stages.append(climb(config, self.level(number), residuals[-1], further=number < last))
-        demand_memory(_HEADROOM)
+        self._demand_room(luma, last)
         relay(first, stages, threads)
         return residuals
+
+    def _demand_room(self, luma: Tensor, last: int) -> None:
+        """See that there is memory for features and for code. Raises RuntimeError, MemoryError."""
+        across = luma.shape[0] * luma.shape[3]
+        size = across * bytes_per_column(self.config, self.config.scales[last - 1])
+        features = torch.empty(size, dtype=torch.uint8)
+        demand_memory(_HEADROOM)
+        del features  # which stays with this process if it keeps what it frees
 
     def _layers(self, number: int, most: int) -> Iterator[_Through]:
         """Those of a level, which give strips of at most so many rows."""

@@ -26,12 +26,12 @@ from lapsr_cli import image_io
 from lapsr_cli.batch.budget import Budget
 from lapsr_cli.batch.limits import Limits, check
 from lapsr_cli.batch.planning import Selection, Work
-from lapsr_cli.device import free_memory, is_out_of_memory
 from lapsr_cli.errors import (
     DiskFull,
     PictureError,
 )
 from lapsr_cli.image_io import Photo, Picture
+from lapsr_cli.memory import free_memory, is_out_of_memory
 from lapsr_cli.passes import Advance, Result, Task
 from lapsr_cli.report import Outcome, Output
 from lapsr_cli.sizes import Size, Target, enlargement, shrunk

@@ -63,7 +63,7 @@ def compare(
     in the main memory; ours is ``Runtime.enlarge_luma`` in ``precision``, the others compute in
     fp32. Differences are to the reference network in fp32 on the CPU. torch's number of threads is
     ``work.threads`` meanwhile. Whether the process keeps the memory it frees
-    (`device.keep_freed_memory`) is for the program to decide; it holds for all of them. Raises
+    (`memory.keep_freed_memory`) is for the program to decide; it holds for all of them. Raises
     UsageError for a name that is none.
     """
     peers.check_names(names)

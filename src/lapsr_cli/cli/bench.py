@@ -178,7 +178,7 @@ def _bench(wish: Wish) -> int:
     from lapsr_cli.batch.planning import prepare_folder
     from lapsr_cli.bench.session import run
     from lapsr_cli.cli.terminal import say, show_log
-    from lapsr_cli.device import keep_freed_memory
+    from lapsr_cli.memory import keep_freed_memory
 
     keep_freed_memory()
     show_log()

@@ -137,7 +137,8 @@ def train(
     if "scales" in given:
         given["scales"] = _scales(given["scales"])
 
-    from lapsr_cli.device import choose, keep_freed_memory
+    from lapsr_cli.device import choose
+    from lapsr_cli.memory import keep_freed_memory
     from lapsr_cli.train.folder import RunFolder
     from lapsr_cli.train.loop import Pace
     from lapsr_cli.train.ranks import joined, local_device

@@ -267,8 +267,8 @@ def _upscale(wish: Wish) -> int:
     from lapsr_cli.batch.limits import check_targets
     from lapsr_cli.batch.planning import plan, prepare_folder
     from lapsr_cli.cli.terminal import say, show_log
-    from lapsr_cli.device import keep_freed_memory
     from lapsr_cli.files import sweep
+    from lapsr_cli.memory import keep_freed_memory
 
     keep_freed_memory()
     show_log()

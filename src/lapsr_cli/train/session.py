@@ -16,8 +16,9 @@ import numpy as np
 import torch
 
 from lapsr_cli import __version__, weights
-from lapsr_cli.device import Device, free_memory, training_precision
+from lapsr_cli.device import Device, training_precision
 from lapsr_cli.errors import UsageError
+from lapsr_cli.memory import free_memory
 from lapsr_cli.model import PyramidConfig
 from lapsr_cli.train.folder import RunFolder
 from lapsr_cli.train.loop import Pace, Trainer
