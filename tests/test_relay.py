@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from lapsr_cli.relay import relay
 
@@ -102,6 +105,33 @@ def test_what_goes_wrong_is_raised_and_nobody_goes_on(*, threads: int, at_source
         relay(numbers(), [stage, noted(done)], threads)
     assert done == list(range(len(done)))
     assert len(done) <= 5
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_what_went_wrong_keeps_no_item(threads: int) -> None:
+    """Not even until somebody collects circles: the next, smaller try needs the memory now."""
+    kept: list[weakref.ref[Tensor]] = []
+
+    def tensors() -> Iterator[Tensor]:
+        for _ in range(20):
+            made = torch.zeros(3)
+            kept.append(weakref.ref(made))
+            yield made
+
+    def breaks(item: Tensor) -> list[Tensor]:
+        if len(kept) > 4:
+            raise Broken
+        return [item]
+
+    gc.disable()
+    try:
+        with pytest.raises(Broken) as raised:
+            relay(tensors(), [breaks, breaks], threads)
+        del raised
+        assert len(kept) > 4
+        assert [each() for each in kept] == [None] * len(kept)
+    finally:
+        gc.enable()
 
 
 def test_few_items_wait() -> None:
