@@ -1,13 +1,14 @@
 """The same network in fewer and larger operations, gradients included.
 
-Two rearrangements of MS-LapSRN, equal to `model` up to rounding:
+Rearrangements of MS-LapSRN, equal to `model` up to rounding:
 
 - the transposed convolution becomes one 2x2 convolution to 4 C channels and a pixel shuffle, for
   which every library has fast kernels, in half precision too;
 - in the last level nothing but conv_res reads what up made, with no activation between the two, so
   that both are one 3x3 convolution to 4 channels and a pixel shuffle. The largest map of the
   network, (B, C, 2H, 2W), is never made. What the reference crops off (row 2H and column 2W of
-  up's output) is subtracted again at the last row and column.
+  up's output) is subtracted again at the last row and column;
+- the image branch is one 3x3 convolution and a pixel shuffle too (`image_kernel`, for strips).
 """
 
 from __future__ import annotations

@@ -22,8 +22,9 @@ from lapsr_cli.transfer import Download, Transfer
 
 __all__ = ["Launched", "NotFinite", "OutOfMemory", "Runtime"]
 
-_CPU_BYTES_PER_OUTPUT_PIXEL = 60
-"""Measured: 15 for grey and RGB, up to 34 with alpha and 16 bits, up to 52 over eight turns."""
+_CPU_BYTES_PER_OUTPUT_PIXEL = 45
+"""Measured at 8x and 2x: 6 to 9 for grey, 10 to 22 for RGB, up to 29 with alpha and 16 bits, up to
+40 over eight turns."""
 
 
 class OutOfMemory(Exception):
