@@ -414,6 +414,14 @@ def test_broken_pictures_of_a_timed_folder_are_named(
     assert "1 pictures" in ran.out
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="where auto is another device than the CPU")
+def test_a_device_named_twice_is_measured_once(lapsr: Lapsr, tiny: Path) -> None:
+    options = ("--size", "16", "--runs", 1, "-s", 2, "--json")
+    ran = lapsr("bench", "-m", tiny, "--device", "cpu,auto", "--precision", "fp32,bf16", *options)
+    assert ran.code == 0, ran.err
+    assert [row["precision"] for row in json.loads(ran.out)["speeds"]] == ["fp32", "bf16"]
+
+
 def test_pictures_that_do_not_differ(lapsr: Lapsr, tiny: Path, tmp_path: Path) -> None:
     """Their PSNR is infinite, which JSON cannot say and no axis holds."""
     (tmp_path / "set").mkdir()

@@ -179,6 +179,8 @@ def test_a_missing_input_among_good_ones(lapsr: Lapsr, tmp_path: Path) -> None:
         (["{tmp}/in", "-o", "{tmp}/out", "-t", "-3"], 2, "-t/--tile -3"),
         (["{tmp}/in", "-o", "{tmp}/out", "--batch-size", "many"], 2, "--batch-size many"),
         (["{tmp}/in", "-o", "{tmp}/out", "--device", "tpu"], 2, "--device tpu"),
+        (["{tmp}/in", "-o", ""], 2, "-o/--output: is empty"),
+        (["{tmp}/in", "-o", "{tmp}/out", "--report", ""], 2, "--report: is empty"),
         (["{tmp}/in", "-o", "{tmp}/out", "--device", "cuda:77"], 4, "--device cuda:77"),
         (["{tmp}/in", "-o", "{tmp}/out", "--quality", "0"], 2, "--quality 0"),
         (["{tmp}/in", "-o", "{tmp}/out", "-f", "psd"], 2, "-f/--format psd"),

@@ -414,6 +414,24 @@ def test_json_lines_are_outcomes_and_the_report_holds_them(upscale: Lapsr, tmp_p
     assert stored["megapixels"] == pytest.approx(2 * 40 * 32 / 1e6, abs=5e-4)
 
 
+def test_a_report_replaces_reports_only(upscale: Lapsr, tmp_path: Path) -> None:
+    picture = draw(tmp_path / "in" / "a.png")
+    before, other = picture.read_bytes(), tmp_path / "other.json"
+    other.write_text("[1, 2]")
+    for place in (picture, other):
+        ran = upscale("--report", place)
+        assert ran.code == 2
+        assert ran.error_lines == [f"lapsr: --report {place}: is there, and is no report; it stays"]
+    assert picture.read_bytes() == before
+    assert other.read_text() == "[1, 2]"
+    assert not (tmp_path / "out" / "a_x2.png").exists()
+    report = tmp_path / "report.json"
+    report.touch()
+    for status in ("done", "skipped"):
+        assert upscale("--report", report).code == 0
+        assert json.loads(report.read_text())["pictures"][0]["status"] == status
+
+
 def test_a_report_where_none_can_be_written(upscale: Lapsr, tmp_path: Path) -> None:
     draw(tmp_path / "in" / "a.png")
     (tmp_path / "file").touch()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-__all__ = ["Outcome", "Output", "Report", "in_utf8"]
+from lapsr_cli.errors import UsageError
+from lapsr_cli.lines import shown
+
+__all__ = ["Outcome", "Output", "Report", "check_place", "in_utf8"]
 
 Status = Literal["done", "skipped", "failed"]
 
@@ -79,6 +83,18 @@ def in_utf8(path: Path) -> str:
 
 def _utf8(message: str) -> str:
     return message.encode("utf-8", "backslashreplace").decode()
+
+
+def check_place(path: Path) -> None:
+    """Raise UsageError if a report would replace something that is none, a picture say."""
+    if not path.exists() or not path.stat().st_size:
+        return
+    try:
+        is_report = "pictures" in json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, TypeError):
+        is_report = False
+    if not is_report:
+        raise UsageError(f"--report {shown(path)}: is there, and is no report; it stays")
 
 
 @dataclass

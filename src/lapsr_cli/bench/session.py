@@ -169,8 +169,11 @@ def _networks(options: BenchOptions) -> Iterator[_Network]:
     a model does not make."""
     names = options.models or (manifest().default,)
     models = {name: weights.load(name, offline=options.offline) for name in names}
-    devices = [choose(d, p) for d in options.devices for p in options.precisions]
-    for device in devices:
+    chosen = (choose(d, p) for d in options.devices for p in options.precisions)
+    devices: dict[tuple[torch.device, str], Device] = {}
+    for device in chosen:  # "auto" may be one of the others
+        devices.setdefault((device.torch_device, device.precision), device)
+    for device in devices.values():
         for name, model in models.items():
             for scale in options.scales:
                 model.config.level_of(scale)

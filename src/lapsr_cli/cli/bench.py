@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from lapsr_cli.cli.values import GivenPath
 from lapsr_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 @click.option("--speed", is_flag=True, help="Speed too, when something else is asked for.")
 @click.option(
     "--html",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=GivenPath(dir_okay=False),
     metavar="FILE",
     help="One page of everything, with pictures to look at.",
 )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lapsr_cli.cli.interrupts import stop_signal
-from lapsr_cli.cli.values import bytes_of
+from lapsr_cli.cli.values import GivenPath, bytes_of
 from lapsr_cli.errors import INTERRUPTED, UsageError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def _of_preset(*names: str, help: str, **options: Any) -> Callable[[Any], Any]: 
     "-o",
     "--output",
     required=True,
-    type=click.Path(path_type=Path, file_okay=False),
+    type=GivenPath(file_okay=False),
     metavar="RUN",
     help="Folder of the run; the run in it, if there is one, goes on.",
 )

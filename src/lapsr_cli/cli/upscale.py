@@ -16,7 +16,7 @@ import click
 
 from lapsr_cli.cli.forecast import show_forecast, warn_of_the_disk
 from lapsr_cli.cli.interrupts import stop_signal
-from lapsr_cli.cli.values import bytes_of, colour, number
+from lapsr_cli.cli.values import GivenPath, bytes_of, colour, number
 from lapsr_cli.errors import INTERRUPTED, LapsrError, UsageError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     "-o",
     "--output",
     required=True,
-    type=click.Path(path_type=Path),
+    type=GivenPath(),
     metavar="DIR",
     help="Folder for the results; the tree of the inputs is mirrored in it.",
 )
@@ -123,7 +123,7 @@ if TYPE_CHECKING:
 @click.option(
     "--report",
     "report_file",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=GivenPath(dir_okay=False),
     metavar="FILE",
     help="Write what became of every picture, as JSON (docs/report.md).",
 )
@@ -269,6 +269,7 @@ def _upscale(wish: Wish) -> int:
     from lapsr_cli.cli.terminal import say, show_log
     from lapsr_cli.files import sweep
     from lapsr_cli.memory import keep_freed_memory
+    from lapsr_cli.report import check_place
 
     keep_freed_memory()
     show_log()
@@ -283,6 +284,7 @@ def _upscale(wish: Wish) -> int:
     prepare_folder(wish.output, "-o/--output")
     if wish.report_file is not None:
         prepare_folder(wish.report_file.parent, "--report")
+        check_place(wish.report_file)
     if swept := sweep({path.parent for work in todo.works for path in work.outputs.values()}):
         say(f"removed {swept} half-written files that killed runs had left")
     for line in _introduction(upscalers):

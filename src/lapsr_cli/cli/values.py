@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
+from typing import Any
+
+import click
 
 from lapsr_cli.errors import UsageError
 
-__all__ = ["bytes_of", "colour", "number"]
+__all__ = ["GivenPath", "bytes_of", "colour", "number"]
 
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+
+
+class GivenPath(click.Path):
+    """A path to write to. Not "", which is what "$OUT" says if nobody set it, and which would be
+    the folder one is in."""
+
+    def __init__(self, *, dir_okay: bool = True, file_okay: bool = True) -> None:
+        super().__init__(path_type=Path, dir_okay=dir_okay, file_okay=file_okay)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """As click.Path does. Raises UsageError for the empty one."""
+        if value == "":
+            flags = "/".join(param.opts) if param else "path"
+            raise UsageError(f"{flags}: is empty")
+        return super().convert(value, param, ctx)
 
 
 def bytes_of(flag: str, text: str) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from lapsr_cli.cli.values import GivenPath
 from lapsr_cli.errors import LapsrError, UnknownModel, UsageError, WeightsError
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def _output_option(endings: str) -> Callable[[_Command], _Command]:
         "-o",
         "--output",
         required=True,
-        type=click.Path(path_type=Path),
+        type=GivenPath(),
         metavar="FILE",
         help=f"Ends in {endings}.",
     )
@@ -174,7 +175,7 @@ def info(model: str) -> None:
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=GivenPath(),
     metavar="FILE",
     help="Write a .safetensors file here instead of into the cache.",
 )
