@@ -122,6 +122,10 @@ def test_groups_of_version_2_are_read_with_those_around_them(tmp_path: Path) -> 
     assert sorted(memory._left_in_groups(tmp_path)) == [5000 - 1500 + 200, 9000 - 1000 + 100]
 
 
+def test_a_system_without_groups_has_no_limit_of_them(tmp_path: Path) -> None:
+    assert list(memory._left_in_groups(tmp_path)) == []
+
+
 def test_in_a_container_the_own_group_is_the_outermost_that_is_seen(tmp_path: Path) -> None:
     write_group(tmp_path / "sys/fs/cgroup", "7000", 3000, 0)
     own = tmp_path / "proc/self/cgroup"

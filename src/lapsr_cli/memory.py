@@ -83,7 +83,8 @@ def _left_by_limits() -> Iterator[int]:
 def _left_in_groups(root: Path) -> Iterator[int]:
     """Of Linux's control groups: this process's and those around it, as far as they can be seen
     (Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/memory.rst)."""
-    for line in (root / "proc/self/cgroup").read_text().splitlines():
+    own = root / "proc/self/cgroup"
+    for line in own.read_text().splitlines() if own.exists() else ():
         _, controllers, path = line.split(":", 2)
         if not controllers:
             base, names = root / "sys/fs/cgroup", ("memory.max", "memory.current", "inactive_file")
@@ -107,7 +108,7 @@ def _left_in_group(group: Path, limit: str, usage: str, cache: str) -> Iterator[
     except OSError:  # the outermost group has none; in a container those outside are not there
         return
     if most != "max":
-        cached = dict(line.split() for line in lines)[cache]
+        cached = dict(line.split() for line in lines).get(cache, 0)
         yield int(most) - used + int(cached)
 
 
