@@ -414,7 +414,9 @@ def test_broken_pictures_of_a_timed_folder_are_named(
     assert "1 pictures" in ran.out
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="where auto is another device than the CPU")
+@pytest.mark.skipif(
+    choose("auto").torch_device.type != "cpu", reason="auto is a GPU here, another device than cpu"
+)
 def test_a_device_named_twice_is_measured_once(lapsr: Lapsr, tiny: Path) -> None:
     options = ("--size", "16", "--runs", 1, "-s", 2, "--json")
     ran = lapsr("bench", "-m", tiny, "--device", "cpu,auto", "--precision", "fp32,bf16", *options)

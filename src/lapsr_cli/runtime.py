@@ -14,7 +14,7 @@ from lapsr_cli.composition import put_together, taken_apart
 from lapsr_cli.device import Device
 from lapsr_cli.errors import UsageError, WeightsError
 from lapsr_cli.fused import FusedPyramid
-from lapsr_cli.memory import is_out_of_memory
+from lapsr_cli.memory import demand_memory, is_out_of_memory
 from lapsr_cli.model import LaplacianPyramid
 from lapsr_cli.quantized import LayerScales
 from lapsr_cli.strips import StripPyramid, bytes_per_column
@@ -183,7 +183,7 @@ def _network(model: LaplacianPyramid, device: Device) -> FusedPyramid:
     if device.torch_device.type != "cpu":
         return FusedPyramid(model.config)
     scales = _scales(model) if device.precision == "int8" else None
-    return StripPyramid(model.config, scales=scales)
+    return StripPyramid(model.config, scales=scales, demand=demand_memory)
 
 
 def _scales(model: LaplacianPyramid) -> LayerScales:

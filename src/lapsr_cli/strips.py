@@ -12,7 +12,7 @@ strip does both. Up and conv_res are one convolution at half the size (see `fuse
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
@@ -23,7 +23,6 @@ from lapsr_cli import half
 from lapsr_cli.climbs import Climb, MergedClimb
 from lapsr_cli.fused import FusedPyramid, image_kernel
 from lapsr_cli.half import Half
-from lapsr_cli.memory import demand_memory
 from lapsr_cli.model import Level, PyramidConfig, Skip
 from lapsr_cli.narrow import NarrowConvolution
 from lapsr_cli.quantized import LayerScales, Quantized
@@ -60,7 +59,8 @@ class StripPyramid(FusedPyramid):
     there is too little for that, and they share every operation on whole maps, as in FusedPyramid;
     by default what was measured for the layers at hand. The convolutions of the recursive blocks
     may be of a narrower dtype than the rest: whole maps are not computed then. ``scales``: those of
-    the recursive blocks, which are then computed in 8 bits.
+    the recursive blocks, which are then computed in 8 bits. ``demand``: raises MemoryError if the
+    system would not give so many bytes, asked before a pass computes.
     """
 
     def __init__(
@@ -70,8 +70,10 @@ class StripPyramid(FusedPyramid):
         strip_pixels: int = _STRIP_PIXELS,
         whole_pixels: int | None = None,
         scales: LayerScales | None = None,
+        demand: Callable[[int], None] | None = None,
     ) -> None:
         super().__init__(config)
+        self.demand = demand
         self.scales = scales
         self.strip_pixels = strip_pixels
         self.whole_pixels = whole_pixels
@@ -135,10 +137,12 @@ class StripPyramid(FusedPyramid):
 
     def _demand_room(self, luma: Tensor, last: int) -> None:
         """See that there is memory for features and for code. Raises RuntimeError, MemoryError."""
+        if self.demand is None:
+            return
         across = luma.shape[0] * luma.shape[3]
         size = across * bytes_per_column(self.config, self.config.scales[last - 1])
         features = torch.empty(size, dtype=torch.uint8)
-        demand_memory(_HEADROOM)
+        self.demand(_HEADROOM)
         del features  # which stays with this process if it keeps what it frees
 
     def _layers(self, number: int, most: int) -> Iterator[_Through]:
