@@ -62,6 +62,8 @@ def addresses(pieces: Iterable[Tensor], number: int) -> list[int]:
     rows: list[int] = []
     for piece in pieces:
         _, channels, count, width = piece.shape
+        if not count:  # whose strides may be anything
+            continue
         across, beside, step, next_pixel = (n * piece.element_size() for n in piece.stride())
         assert beside == piece.element_size() or channels == 1
         assert next_pixel == channels * piece.element_size() or width == 1
