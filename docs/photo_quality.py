@@ -18,10 +18,10 @@ import torch
 from PIL import Image
 
 from lapsr_cli import image_io, weights
-from lapsr_cli.device import choose
-from lapsr_cli.evaluation import Evaluator
+from lapsr_cli.device.selection import choose
+from lapsr_cli.inference.evaluation import Evaluator
 from lapsr_cli.metrics import protocol
-from lapsr_cli.runtime import Runtime
+from lapsr_cli.inference.runtime import Runtime
 
 
 def luma(path: Path) -> torch.Tensor:

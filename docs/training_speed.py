@@ -29,14 +29,14 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
     import numpy as np
     import torch
 
-    from lapsr_cli.device import keep_freed_memory
-    from lapsr_cli.fused import FusedPyramid
-    from lapsr_cli.model import LaplacianPyramid
+    from lapsr_cli.device.selection import keep_freed_memory
+    from lapsr_cli.network.fused import FusedPyramid
+    from lapsr_cli.network.pyramid import LaplacianPyramid
     from lapsr_cli.train import optimizer
     from lapsr_cli.train.ema import Ema
     from lapsr_cli.train.loss import PyramidLoss
     from lapsr_cli.train.patches import Patches
-    from lapsr_cli.train.pictures import Pictures
+    from lapsr_cli.train.dataset import Pictures
     from lapsr_cli.train.recipe import Recipe
 
     tricks = options.variant.split()

@@ -17,7 +17,7 @@ from hypothesis import settings
 from PIL import Image
 
 from lapsr_cli import cli
-from lapsr_cli.model import LaplacianPyramid, PyramidConfig
+from lapsr_cli.network.pyramid import LaplacianPyramid, PyramidConfig
 from lapsr_cli.weights.stored import Weights, write_safetensors
 
 # Timings say nothing on a busy machine; what a test may cost is bounded by its examples.

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import correlate2d
 
-from lapsr_cli.model import LaplacianPyramid
+from lapsr_cli.network.pyramid import LaplacianPyramid
 
 Array = NDArray[np.float64]
 

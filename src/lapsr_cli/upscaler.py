@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lapsr_cli import weights
-from lapsr_cli.device import Device, Precision, choose
+from lapsr_cli.device.selection import Device, Precision, choose
 from lapsr_cli.errors import UsageError
 from lapsr_cli.image_io import Picture, from_pil, to_pil
-from lapsr_cli.model import LaplacianPyramid
-from lapsr_cli.passes import Advance, Passes, Pyramid, Result, Task, Windows
-from lapsr_cli.runtime import Runtime
+from lapsr_cli.network.pyramid import LaplacianPyramid
+from lapsr_cli.inference.batching import Advance, Passes, Pyramid, Result, Task, Windows
+from lapsr_cli.inference.runtime import Runtime
 from lapsr_cli.weights.manifest import manifest
 
 __all__ = ["Models", "Upscaler"]

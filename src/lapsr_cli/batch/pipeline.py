@@ -31,10 +31,10 @@ from lapsr_cli.errors import (
     PictureError,
 )
 from lapsr_cli.image_io import Photo, Picture
-from lapsr_cli.memory import free_memory, is_out_of_memory
-from lapsr_cli.passes import Advance, Result, Task
-from lapsr_cli.report import Outcome, Output
-from lapsr_cli.sizes import Size, Target, enlargement, shrunk
+from lapsr_cli.device.memory import free_memory, is_out_of_memory
+from lapsr_cli.inference.batching import Advance, Result, Task
+from lapsr_cli.batch.report import Outcome, Output
+from lapsr_cli.batch.targets import Size, Target, enlargement, shrunk
 from lapsr_cli.upscaler import Upscaler
 
 __all__ = ["DECODERS", "run"]

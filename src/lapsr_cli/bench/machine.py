@@ -10,7 +10,7 @@ import torch
 
 from lapsr_cli.bench.results import Machine
 from lapsr_cli.bench.timing import repeated
-from lapsr_cli.device import Device
+from lapsr_cli.device.selection import Device
 
 __all__ = ["matrix_product_rate", "this_machine"]
 

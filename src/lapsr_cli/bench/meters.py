@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from lapsr_cli.memory import release_freed_memory
+from lapsr_cli.device.memory import release_freed_memory
 
 __all__ = ["EnergyMeter", "MemoryMeter", "package_counters"]
 

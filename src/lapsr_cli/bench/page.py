@@ -8,8 +8,8 @@ from lapsr_cli.bench.page_charts import quality_by_time, stage_bars, time_by_siz
 from lapsr_cli.bench.page_tables import peer_tables, quality_tables, speed_table, study_tables
 from lapsr_cli.bench.results import Machine, Results
 from lapsr_cli.bench.units import memory
-from lapsr_cli.page.document import Section, document
-from lapsr_cli.page.example import Example, figure
+from lapsr_cli.html.document import Section, document
+from lapsr_cli.html.example import Example, figure
 
 __all__ = ["report_page"]
 

@@ -11,8 +11,8 @@ from markupsafe import Markup
 from lapsr_cli.bench.results import Quality, Speed, Stages
 from lapsr_cli.bench.summary import Mean, means
 from lapsr_cli.bench.units import decibels, duration, significant
-from lapsr_cli.page.bars import Bar, Bars, bars
-from lapsr_cli.page.chart import Axis, Chart, Point, Series, charts
+from lapsr_cli.html.bars import Bar, Bars, bars
+from lapsr_cli.html.chart import Axis, Chart, Point, Series, charts
 
 __all__ = ["quality_by_time", "stage_bars", "time_by_size"]
 

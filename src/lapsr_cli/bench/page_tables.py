@@ -10,7 +10,7 @@ from markupsafe import Markup
 from lapsr_cli.bench.results import PeerSpeed, Published, Quality, Speed, StudyRow, Timing
 from lapsr_cli.bench.summary import means
 from lapsr_cli.bench.units import decibels, duration, memory, significant
-from lapsr_cli.page.table import Table, table
+from lapsr_cli.html.table import Table, table
 
 __all__ = ["peer_tables", "quality_tables", "speed_table", "study_tables"]
 

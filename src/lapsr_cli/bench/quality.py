@@ -15,7 +15,7 @@ from torch import Tensor
 from lapsr_cli import image_io
 from lapsr_cli.bench.results import Quality
 from lapsr_cli.errors import NothingMatched, UnreadablePicture, UsageError
-from lapsr_cli.evaluation import Evaluator
+from lapsr_cli.inference.evaluation import Evaluator
 from lapsr_cli.files import find
 from lapsr_cli.image_io import READABLE, Picture
 from lapsr_cli.metrics import protocol

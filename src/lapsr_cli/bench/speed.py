@@ -13,8 +13,8 @@ from lapsr_cli.bench.results import Speed, Timing
 from lapsr_cli.bench.timing import repeated
 from lapsr_cli.errors import UsageError
 from lapsr_cli.image_io import MAX_PIXELS, Picture
-from lapsr_cli.passes import Task
-from lapsr_cli.sizes import Size
+from lapsr_cli.inference.batching import Task
+from lapsr_cli.batch.targets import Size
 from lapsr_cli.upscaler import Upscaler
 
 __all__ = ["SpeedOptions", "measure", "size_of"]

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from lapsr_cli.cli.values import GivenPath
+from lapsr_cli.cli.params import GivenPath
 from lapsr_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from lapsr_cli.bench.session import BenchOptions, Measured
-    from lapsr_cli.bench.study import Study
-    from lapsr_cli.device import Precision
+    from lapsr_cli.bench.ablations import Study
+    from lapsr_cli.device.selection import Precision
 
 _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 
@@ -178,8 +178,8 @@ def _scale(text: str) -> int:
 def _bench(wish: Wish) -> int:
     from lapsr_cli.batch.planning import prepare_folder
     from lapsr_cli.bench.session import run
-    from lapsr_cli.cli.terminal import say, show_log
-    from lapsr_cli.memory import keep_freed_memory
+    from lapsr_cli.cli.console import say, show_log
+    from lapsr_cli.device.memory import keep_freed_memory
 
     keep_freed_memory()
     show_log()
@@ -196,8 +196,8 @@ def _bench(wish: Wish) -> int:
 
 def _show(measured: Measured, wish: Wish) -> None:
     from lapsr_cli.bench.page import report_page
-    from lapsr_cli.cli.figures import show
-    from lapsr_cli.cli.terminal import say
+    from lapsr_cli.cli.bench_tables import show
+    from lapsr_cli.cli.console import say
     from lapsr_cli.files import whole_file
 
     if wish.as_json:

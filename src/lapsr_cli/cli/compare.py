@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lapsr_cli.cli.values import GivenPath
+from lapsr_cli.cli.params import GivenPath
 from lapsr_cli.errors import PictureError, UsageError
 
 if TYPE_CHECKING:
@@ -91,11 +91,11 @@ class Wish:
 
 def _compare(wish: Wish) -> int:
     from lapsr_cli.batch.planning import prepare_folder
-    from lapsr_cli.cli.terminal import say
+    from lapsr_cli.cli.console import say
     from lapsr_cli.compare.matching import labels, match
     from lapsr_cli.compare.page import gallery
     from lapsr_cli.files import whole_file
-    from lapsr_cli.lines import shown
+    from lapsr_cli.text import shown
 
     view = wish.view()
     todo = match(wish.inputs)
@@ -127,7 +127,7 @@ class _Run:
 
     def comparisons(self) -> Iterator[Comparison]:
         """Raises PictureError if there is not a single one."""
-        from lapsr_cli.cli.terminal import say
+        from lapsr_cli.cli.console import say
         from lapsr_cli.compare.comparison import compare as look
 
         for match in self.todo.found:

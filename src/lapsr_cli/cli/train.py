@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lapsr_cli.cli.interrupts import stop_signal
-from lapsr_cli.cli.values import GivenPath, bytes_of
+from lapsr_cli.cli.params import GivenPath, bytes_of
 from lapsr_cli.errors import INTERRUPTED, UsageError
 
 if TYPE_CHECKING:
     from lapsr_cli.train.loop import Stopped, Trainer
-    from lapsr_cli.train.ranks import Ranks
+    from lapsr_cli.train.distributed import Ranks
     from lapsr_cli.train.recipe import Recipe
-    from lapsr_cli.train.session import Settled
+    from lapsr_cli.train.setup import Settled
 
 _NETWORK = ("depth", "recursions", "skip", "shared", "global_residual", "pyramid")
 """Flags that are fields of PyramidConfig; every other one of ``flags`` is a field of Recipe."""
@@ -137,12 +137,12 @@ def train(
     if "scales" in given:
         given["scales"] = _scales(given["scales"])
 
-    from lapsr_cli.device import choose
-    from lapsr_cli.memory import keep_freed_memory
-    from lapsr_cli.train.folder import RunFolder
+    from lapsr_cli.device.selection import choose
+    from lapsr_cli.device.memory import keep_freed_memory
+    from lapsr_cli.train.run_dir import RunFolder
     from lapsr_cli.train.loop import Pace
-    from lapsr_cli.train.ranks import joined, local_device
-    from lapsr_cli.train.session import Wishes, begin, settle
+    from lapsr_cli.train.distributed import joined, local_device
+    from lapsr_cli.train.setup import Wishes, begin, settle
 
     keep_freed_memory()
     chosen = choose(local_device(device))
@@ -178,7 +178,7 @@ def train(
 
 def _introduce(settled: Settled, device: str, ranks: Ranks) -> None:
     """Say on rank 0 what will be done; the other ranks keep quiet from here on."""
-    from lapsr_cli.cli.terminal import be_quiet, say, show_log
+    from lapsr_cli.cli.console import be_quiet, say, show_log
 
     show_log()
     if not ranks.leads:
@@ -206,7 +206,7 @@ def _follow(
     trainer: Trainer, stop: Callable[[], bool], ranks: Ranks, *, tensorboard: bool
 ) -> Stopped:
     """Show the run's events until it stops."""
-    from lapsr_cli.cli.terminal import TrainingView, say
+    from lapsr_cli.cli.console import TrainingView, say
     from lapsr_cli.train.loop import Stopped
     from lapsr_cli.train.tensorboard import Board
 
@@ -224,7 +224,7 @@ def _follow(
 
 
 def _close(end: Stopped, trainer: Trainer, ranks: Ranks) -> int:
-    from lapsr_cli.cli.terminal import say
+    from lapsr_cli.cli.console import say
 
     if ranks.leads:
         folder = trainer.folder

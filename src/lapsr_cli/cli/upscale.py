@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lapsr_cli.cli.forecast import show_forecast, warn_of_the_disk
+from lapsr_cli.cli.dry_run import show_forecast, warn_of_the_disk
 from lapsr_cli.cli.interrupts import stop_signal
-from lapsr_cli.cli.values import GivenPath, bytes_of, colour, number
+from lapsr_cli.cli.params import GivenPath, bytes_of, colour, number
 from lapsr_cli.errors import INTERRUPTED, LapsrError, UsageError
 
 if TYPE_CHECKING:
     from lapsr_cli.batch.limits import Limits
     from lapsr_cli.batch.planning import IfExists, Plan, Selection
-    from lapsr_cli.device import Precision
-    from lapsr_cli.passes import Windows
-    from lapsr_cli.report import Outcome, Report
-    from lapsr_cli.sizes import Target
+    from lapsr_cli.device.selection import Precision
+    from lapsr_cli.inference.batching import Windows
+    from lapsr_cli.batch.report import Outcome, Report
+    from lapsr_cli.batch.targets import Target
     from lapsr_cli.upscaler import Upscaler
 
 
@@ -199,7 +199,7 @@ class Wish:
 
     def targets(self) -> tuple[Target, ...]:
         """Scales in ascending order, each once, then the size in pixels."""
-        from lapsr_cli.sizes import Target
+        from lapsr_cli.batch.targets import Target
 
         boxes = []
         if self.long_edge is not None and (self.width is not None or self.height is not None):
@@ -215,7 +215,7 @@ class Wish:
 
     def windows(self) -> Windows:
         """How pictures are cut and stacked."""
-        from lapsr_cli.passes import Windows
+        from lapsr_cli.inference.batching import Windows
 
         tile = None if self.tile == "none" else number("-t/--tile", self.tile, "auto, none or")
         return Windows(tile=tile, batch=number("--batch-size", self.batch_size, "auto or"))
@@ -236,7 +236,7 @@ class Wish:
     @property
     def on_cpu(self) -> bool:
         """Whether the pictures and the network share one memory."""
-        from lapsr_cli.device import choose
+        from lapsr_cli.device.selection import choose
 
         return choose(self.device.split(",")[0]).torch_device.type == "cpu"
 
@@ -266,10 +266,10 @@ class Wish:
 def _upscale(wish: Wish) -> int:
     from lapsr_cli.batch.limits import check_targets
     from lapsr_cli.batch.planning import plan, prepare_folder
-    from lapsr_cli.cli.terminal import say, show_log
+    from lapsr_cli.cli.console import say, show_log
     from lapsr_cli.files import sweep
-    from lapsr_cli.memory import keep_freed_memory
-    from lapsr_cli.report import check_place
+    from lapsr_cli.device.memory import keep_freed_memory
+    from lapsr_cli.batch.report import check_place
 
     keep_freed_memory()
     show_log()
@@ -323,7 +323,7 @@ class _Session:
         upscalers: list[Upscaler],
         stop: Callable[[], bool],
     ) -> None:
-        from lapsr_cli.report import Report
+        from lapsr_cli.batch.report import Report
 
         self.wish = wish
         self.selection = selection
@@ -336,7 +336,7 @@ class _Session:
         self.code = 1  # of a run that ends in a way nobody thought of
 
     def run(self, todo: Plan) -> int:
-        from lapsr_cli.cli.terminal import say
+        from lapsr_cli.cli.console import say
 
         with self._written():
             try:
@@ -359,7 +359,7 @@ class _Session:
 
     def _run(self, todo: Plan) -> None:
         from lapsr_cli.batch import pipeline
-        from lapsr_cli.cli.terminal import PictureBar
+        from lapsr_cli.cli.console import PictureBar
 
         for outcome in todo.settled:
             self._settle(outcome)
@@ -376,7 +376,7 @@ class _Session:
                 self._settle(outcome)
 
     def _settle(self, outcome: Outcome) -> None:
-        from lapsr_cli.cli.terminal import say
+        from lapsr_cli.cli.console import say
 
         self.report.add(outcome)
         for warning in outcome.warnings:

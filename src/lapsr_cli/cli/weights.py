@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from lapsr_cli.cli.values import GivenPath
+from lapsr_cli.cli.params import GivenPath
 from lapsr_cli.errors import LapsrError, UnknownModel, UsageError, WeightsError
 
 if TYPE_CHECKING:
-    from lapsr_cli.model import PyramidConfig, Skip
+    from lapsr_cli.network.pyramid import PyramidConfig, Skip
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -82,7 +82,7 @@ def download(names: tuple[str, ...], every: bool, offline: bool) -> None:
     LAPSR_WEIGHTS_URL names a mirror, HTTPS_PROXY a proxy.
     """
     from lapsr_cli import weights as models
-    from lapsr_cli.cli.terminal import ByteBar, show_log
+    from lapsr_cli.cli.console import ByteBar, show_log
     from lapsr_cli.weights.manifest import manifest
 
     show_log()
@@ -130,7 +130,7 @@ def verify(names: tuple[str, ...]) -> int:
 def info(model: str) -> None:
     """What a model is: network, parameters, scales, halo, source, licence, checksum."""
     from lapsr_cli import weights as models
-    from lapsr_cli.model import halo
+    from lapsr_cli.network.pyramid import halo
     from lapsr_cli.weights import cache
     from lapsr_cli.weights.manifest import manifest
 
@@ -208,7 +208,7 @@ def import_file(
 def _config(
     depth: int | None, recursions: int | None, channels: int | None, skip: Skip | None
 ) -> PyramidConfig | None:
-    from lapsr_cli.model import PyramidConfig
+    from lapsr_cli.network.pyramid import PyramidConfig
 
     if recursions is None:
         if (depth, channels, skip) != (None, None, None):

@@ -12,7 +12,7 @@ from pathlib import Path
 from lapsr_cli.errors import NothingMatched, UsageError
 from lapsr_cli.files import Source, find
 from lapsr_cli.image_io import READABLE
-from lapsr_cli.lines import shown
+from lapsr_cli.text import shown
 
 __all__ = ["Match", "Matches", "labels", "match"]
 

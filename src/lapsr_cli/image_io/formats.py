@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lapsr_cli.errors import UnwritablePicture
-from lapsr_cli.lines import shown
+from lapsr_cli.text import shown
 
 __all__ = [
     "READABLE",

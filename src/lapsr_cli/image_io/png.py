@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from lapsr_cli.image_io import exif, iptc
 from lapsr_cli.image_io.ifd import Damaged
-from lapsr_cli.image_io.picture import Metadata
+from lapsr_cli.image_io.photo import Metadata
 
 __all__ = [
     "SIGNATURE",

@@ -17,10 +17,10 @@ from PIL import Image, UnidentifiedImageError
 
 from lapsr_cli.errors import UnreadablePicture
 from lapsr_cli.image_io import exif, png, tiff
-from lapsr_cli.image_io.content import form_of, regular
+from lapsr_cli.image_io.sniffing import form_of, regular
 from lapsr_cli.image_io.ifd import Damaged
-from lapsr_cli.image_io.picture import Header
-from lapsr_cli.lines import one_line, shown
+from lapsr_cli.image_io.photo import Header
+from lapsr_cli.text import one_line, shown
 
 __all__ = ["frame_count", "named", "opened", "probe"]
 

@@ -14,14 +14,14 @@ from typing import Any
 from PIL import Image
 
 from lapsr_cli.errors import UnreadablePicture
-from lapsr_cli.image_io import deep, exif, iptc, png, profile, tiff, xmp
-from lapsr_cli.image_io.content import form_of, load, webp_is_lossy, webp_size
+from lapsr_cli.image_io import vips as deep, exif, iptc, png, icc as profile, tiff, xmp
+from lapsr_cli.image_io.sniffing import form_of, load, webp_is_lossy, webp_size
 from lapsr_cli.image_io.formats import READABLE
-from lapsr_cli.image_io.frames import alike, picture_of, split, turned
+from lapsr_cli.image_io.pil import alike, picture_of, split, turned
 from lapsr_cli.image_io.ifd import Damaged
-from lapsr_cli.image_io.picture import Metadata, Photo, Picture, Timing
+from lapsr_cli.image_io.photo import Metadata, Photo, Picture, Timing
 from lapsr_cli.image_io.probing import frame_count, named, opened
-from lapsr_cli.lines import one_line
+from lapsr_cli.text import one_line
 
 __all__ = ["MAX_PIXELS", "read"]
 

@@ -13,12 +13,12 @@ from PIL import Image
 
 from lapsr_cli.errors import UnwritablePicture, UsageError
 from lapsr_cli.files import whole_file
-from lapsr_cli.image_io import deep, exif, iptc, png, profile, tiff, xmp
+from lapsr_cli.image_io import vips as deep, exif, iptc, png, icc as profile, tiff, xmp
 from lapsr_cli.image_io.formats import FORMATS, check_size, format_of
-from lapsr_cli.image_io.frames import split, to_pil
+from lapsr_cli.image_io.pil import split, to_pil
 from lapsr_cli.image_io.ifd import Damaged
-from lapsr_cli.image_io.picture import Metadata, Photo, Picture, Samples
-from lapsr_cli.lines import one_line, shown
+from lapsr_cli.image_io.photo import Metadata, Photo, Picture, Samples
+from lapsr_cli.text import one_line, shown
 
 __all__ = ["Encoding", "losses", "write"]
 

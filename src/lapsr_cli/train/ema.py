@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import nn
 
-from lapsr_cli.model import LaplacianPyramid
+from lapsr_cli.network.pyramid import LaplacianPyramid
 
 __all__ = ["Ema"]
 

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from lapsr_cli import weights
-from lapsr_cli.fused import FusedPyramid
-from lapsr_cli.model import NEGATIVE_SLOPE
+from lapsr_cli.network.fused import FusedPyramid
+from lapsr_cli.network.pyramid import NEGATIVE_SLOPE
 from lapsr_cli.train.recipe import Recipe
 from lapsr_cli.weights.stored import Weights
 

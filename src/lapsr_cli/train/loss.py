@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lapsr_cli.model import LaplacianPyramid
+from lapsr_cli.network.pyramid import LaplacianPyramid
 from lapsr_cli.train.recipe import Loss, Recipe
 
 __all__ = ["EPSILON", "Part", "PyramidLoss", "penalty"]

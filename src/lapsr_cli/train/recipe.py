@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from lapsr_cli.errors import UsageError
-from lapsr_cli.model import PyramidConfig
+from lapsr_cli.network.pyramid import PyramidConfig
 from lapsr_cli.train.degrade import Degradation
 
 __all__ = ["PRESETS", "Loss", "Optimizer", "Recipe", "Reduction", "Schedule", "flag_of"]

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from lapsr_cli.calibration import ranges_of
+from lapsr_cli.network.calibration import ranges_of
 from lapsr_cli.errors import ChecksumError, OfflineError, UnknownModel, UsageError, WeightsError
-from lapsr_cli.model import LaplacianPyramid, PyramidConfig
+from lapsr_cli.network.pyramid import LaplacianPyramid, PyramidConfig
 from lapsr_cli.weights import cache
 from lapsr_cli.weights.download import Retry, fetch
 from lapsr_cli.weights.manifest import Entry, embedded_folder, manifest

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lapsr_cli.errors import ResourceError, UsageError, WeightsError
 from lapsr_cli.files import whole_file
-from lapsr_cli.model import LaplacianPyramid
+from lapsr_cli.network.pyramid import LaplacianPyramid
 from lapsr_cli.weights.stored import Weights, write_safetensors
 
 __all__ = ["export", "to_onnx"]

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lapsr_cli.errors import UsageError, WeightsError
-from lapsr_cli.model import PyramidConfig, Skip
+from lapsr_cli.network.pyramid import PyramidConfig, Skip
 from lapsr_cli.weights.stored import Weights
 
 __all__ = ["read_mat"]

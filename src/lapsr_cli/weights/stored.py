@@ -21,7 +21,7 @@ from torch import Tensor
 
 from lapsr_cli.errors import UsageError, WeightsError, WeightsMismatch
 from lapsr_cli.files import whole_file
-from lapsr_cli.model import LaplacianPyramid, PyramidConfig
+from lapsr_cli.network.pyramid import LaplacianPyramid, PyramidConfig
 
 __all__ = ["Weights", "read_pth", "read_safetensors", "write_safetensors"]
 

@@ -1,0 +1,113 @@
+"""Naming outputs so that no two are the same file, and none is an input."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from string import Formatter
+
+from lapsr_cli.errors import UsageError
+from lapsr_cli.files import Source
+
+__all__ = ["Named", "Naming", "name_outputs"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Naming:
+    """How outputs are called.
+
+    ``folder``: where they go, the tree of the inputs mirrored below it. ``scales``: what {scale}
+    becomes for each output of a picture: "2", "2.5", "w1920". ``pattern``: the name without
+    suffix, with {stem} and {scale}. Raises UsageError for a pattern that is no file name or gives
+    two outputs one name.
+    """
+
+    folder: Path
+    scales: tuple[str, ...]
+    pattern: str = "{stem}_x{scale}"
+
+    def __post_init__(self) -> None:
+        try:
+            fields = {field for _, field, _, _ in Formatter().parse(self.pattern)}
+            if not fields <= {None, "stem", "scale"}:
+                raise ValueError(fields)  # {stem.attribute} would work and mean nothing
+            names = [self.pattern.format(stem="a", scale=scale) for scale in self.scales]
+        except (KeyError, ValueError, IndexError, AttributeError, TypeError) as error:
+            raise UsageError(f"--name {self.pattern!r}: only {{stem}} and {{scale}}") from error
+        if any(name in ("", ".", "..") or Path(name).name != name for name in names):
+            raise UsageError(f"--name {self.pattern!r} is not a file name")
+        if len(set(names)) < len(names):
+            raise UsageError(f"--name {self.pattern!r} needs {{scale}}: several scales are made")
+
+    def outputs(self, source: Source, stem: str, suffix: str) -> dict[str, Path]:
+        """The output of ``source`` at each scale, were its stem ``stem``."""
+        parent = self.folder / source.relative.parent
+        return {
+            scale: parent / (self.pattern.format(stem=stem, scale=scale) + suffix)
+            for scale in self.scales
+        }
+
+
+@dataclass(frozen=True)
+class Named:
+    """The outputs of every picture at each scale, and the pictures that can have none."""
+
+    outputs: dict[Source, dict[str, Path]]
+    clashes: dict[Source, str]
+
+
+def name_outputs(suffixes: Mapping[Source, str], naming: Naming) -> Named:
+    """Name the outputs of every picture so that no two are the same file, and none is an input.
+
+    ``suffixes``: the pictures, and what the names of their outputs end with. Pictures that would
+    share an output (a.jpg and a.png, both made PNG) get their own suffix into the name:
+    a_jpg_x2.png. Where that does not tell them apart, the first keeps the name and the others are
+    ``clashes``, with the reason.
+    """
+    fold = _folds_case(naming.folder)
+    plain = {s: naming.outputs(s, s.relative.stem, suffix) for s, suffix in suffixes.items()}
+    uses = Counter(_key(path, fold) for outputs in plain.values() for path in outputs.values())
+    named = {
+        source: outputs
+        if all(uses[_key(path, fold)] == 1 for path in outputs.values())
+        else naming.outputs(source, _told_apart(source), suffixes[source])
+        for source, outputs in plain.items()
+    }
+    inputs = {_key(source.path, fold): source for source in named}
+    owners: dict[str, Source] = {}
+    clashes: dict[Source, str] = {}
+    for source, outputs in named.items():
+        keys = {_key(path, fold): path for path in outputs.values()}
+        for key, path in keys.items():
+            if key in inputs:
+                clashes[source] = f"its result {path} would overwrite the input {inputs[key].path}"
+            elif key in owners:
+                clashes[source] = f"its result {path} is that of {owners[key].path} too"
+        if source not in clashes:
+            owners |= dict.fromkeys(keys, source)
+    return Named({s: o for s, o in named.items() if s not in clashes}, clashes)
+
+
+def _told_apart(source: Source) -> str:
+    """A stem with the input's own suffix in it: "a_jpg"."""
+    return f"{source.relative.stem}_{source.relative.suffix[1:]}"
+
+
+def _key(path: Path, fold: bool) -> str:
+    """Equal for paths that are the same file; ``fold``: in whatever case they are written."""
+    real = os.path.realpath(path)
+    return real.casefold() if fold else real
+
+
+def _folds_case(folder: Path) -> bool:
+    """Whether the file system below ``folder``, or above it if it is not there yet, takes names
+    that differ in case for one."""
+    real = Path(os.path.realpath(folder))
+    there = next(each for each in (real, *real.parents) if os.path.exists(each))
+    other = Path(str(there).swapcase())
+    if there == other:
+        return True  # a name without letters does not tell: better safe
+    return os.path.exists(other) and there.samefile(other)

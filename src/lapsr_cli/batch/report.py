@@ -1,0 +1,151 @@
+"""What became of every picture, and the exit code that follows from it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from lapsr_cli.errors import UsageError
+from lapsr_cli.text import shown
+
+__all__ = ["Outcome", "Output", "Report", "check_place", "in_utf8"]
+
+Status = Literal["done", "skipped", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """A file that was written: its scale as asked for ("2", "w1920"), its pixels and bytes."""
+
+    path: Path
+    scale: str
+    width: int
+    height: int
+    frames: int
+    bytes: int
+
+    @property
+    def megapixels(self) -> float:
+        """Of all frames."""
+        return self.width * self.height * self.frames / 1e6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of one picture: its outputs and how they were made, or why there are none.
+
+    ``message``: why it was skipped or failed, the file named. ``warnings``: what was decided for
+    the user. ``windows``: how many the network saw. ``seconds``: from the reading's begin to the
+    last byte written, waiting included.
+    """
+
+    source: Path
+    status: Status
+    outputs: tuple[Output, ...] = ()
+    message: str = ""
+    warnings: tuple[str, ...] = ()
+    model: str = ""
+    device: str = ""
+    precision: str = ""
+    windows: int = 0
+    seconds: float = 0.0
+
+    @property
+    def line(self) -> str:
+        """One line: "done: a.jpg: 2 files, 4 windows, 1.9 s"."""
+        if self.status == "done":
+            files = f"{len(self.outputs)} files, {self.windows} windows, {self.seconds:.1f} s"
+            return f"done: {self.source}: {files}"
+        return f"{self.status}: {self.source}: {self.message}"
+
+    def to_json(self) -> dict[str, Any]:
+        """As docs/report.md has it. What is not UTF-8 in names is escaped: \\xNN, \\udcNN in
+        messages."""
+        values = asdict(self)
+        values["source"] = in_utf8(self.source)
+        for output in values["outputs"]:
+            output["path"] = in_utf8(output["path"])
+        values["message"] = _utf8(self.message)
+        values["warnings"] = [_utf8(warning) for warning in self.warnings]
+        values["outputs"] = list(values["outputs"])
+        values["seconds"] = round(self.seconds, 3)
+        return values
+
+
+def in_utf8(path: Path) -> str:
+    """A path as JSON has it: bytes that are not UTF-8 are escaped as \\xNN."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _utf8(message: str) -> str:
+    return message.encode("utf-8", "backslashreplace").decode()
+
+
+def check_place(path: Path) -> None:
+    """Raise UsageError if a report would replace something that is none, a picture say."""
+    if not path.exists() or not path.stat().st_size:
+        return
+    try:
+        is_report = "pictures" in json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, TypeError):
+        is_report = False
+    if not is_report:
+        raise UsageError(f"--report {shown(path)}: is there, and is no report; it stays")
+
+
+@dataclass
+class Report:
+    """The outcomes of a run."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+
+    def add(self, outcome: Outcome) -> None:
+        """Take one more outcome in."""
+        self.outcomes.append(outcome)
+
+    def count(self, status: Status) -> int:
+        """How many pictures ended so."""
+        return sum(outcome.status == status for outcome in self.outcomes)
+
+    @property
+    def exit_code(self) -> int:
+        """0 if every picture was done or skipped, 1 if any failed."""
+        return 1 if self.count("failed") else 0
+
+    @property
+    def megapixels(self) -> float:
+        """Of everything that was written."""
+        return sum(output.megapixels for each in self.outcomes for output in each.outputs)
+
+    def summary(self, seconds: float) -> str:
+        """One line: "40 done (120 files), 2 skipped, 1 failed, 31.5 MP in 20.1 s, 1.6 MP/s"."""
+        files = sum(len(outcome.outputs) for outcome in self.outcomes)
+        parts = [f"{self.count('done')} done ({files} files)"]
+        parts += [
+            f"{count} {status}" for status in ("skipped", "failed") if (count := self.count(status))
+        ]
+        if warnings := sum(len(outcome.warnings) for outcome in self.outcomes):
+            parts.append(f"{warnings} warnings")
+        if self.megapixels:
+            rate = self.megapixels / seconds
+            parts.append(f"{self.megapixels:.1f} MP in {seconds:.1f} s, {rate:.2f} MP/s")
+        return ", ".join(parts)
+
+    def to_json(self, about: Mapping[str, Any], seconds: float, exit_code: int) -> dict[str, Any]:
+        """The whole run, as docs/report.md has it; ``about``: how it was called and on what,
+        ``exit_code``: what the command ends with."""
+        return {
+            "format": 1,
+            **about,
+            "seconds": round(seconds, 3),
+            "megapixels": round(self.megapixels, 3),
+            "done": self.count("done"),
+            "skipped": self.count("skipped"),
+            "failed": self.count("failed"),
+            "exit_code": exit_code,
+            "pictures": [outcome.to_json() for outcome in self.outcomes],
+        }

@@ -1,0 +1,84 @@
+"""The sizes users ask for, and which enlargement serves each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from lapsr_cli.errors import UsageError
+from lapsr_cli.pixels.picture import Size
+
+__all__ = ["LARGEST_CASCADE", "Target", "enlargement"]
+
+LARGEST_CASCADE = 64
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A size asked for: a scale, or a box in pixels that the picture is to fill.
+
+    ``scale``: a decimal as it was written. ``width``, ``height``: either or both, the picture fits
+    within; ``long_edge``: of the longer side. Raises UsageError, naming the flag.
+    """
+
+    scale: str = ""
+    width: int | None = None
+    height: int | None = None
+    long_edge: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.scale:
+            self._fraction()
+        for flag in ("width", "height", "long_edge"):
+            value = getattr(self, flag)
+            if value is not None and value < 1:
+                raise UsageError(f"--{flag.replace('_', '-')} {value}: must be at least 1")
+        if not self.scale and not self._bounds:
+            raise UsageError("-s/--scale: name at least one scale")
+
+    def _fraction(self) -> Fraction:
+        try:
+            value = Fraction(self.scale)
+        except (ValueError, ZeroDivisionError):
+            value = Fraction(0)
+        if "/" in self.scale or not 1 <= value <= LARGEST_CASCADE:
+            raise UsageError(
+                f"-s/--scale {self.scale}: must be a list of numbers from 1 to {LARGEST_CASCADE},"
+                " as in 2,4,8"
+            )
+        return value
+
+    @property
+    def _bounds(self) -> dict[str, int]:
+        found = {"w": self.width, "h": self.height, "e": self.long_edge}
+        return {letter: value for letter, value in found.items() if value is not None}
+
+    @property
+    def label(self) -> str:
+        """What {scale} becomes in names: "2", "2.5", "w1920", "w1920h1080", "e4000"."""
+        if self.scale:
+            value = self._fraction()
+            return str(value) if value.denominator == 1 else f"{float(value):g}"
+        return "".join(f"{letter}{value}" for letter, value in self._bounds.items())
+
+    def factor(self, size: Size) -> Fraction:
+        """How many times larger than ``size`` the result is; below 1 it is smaller."""
+        if self.scale:
+            return self._fraction()
+        sides = {"w": size.width, "h": size.height, "e": max(size.height, size.width)}
+        return min(Fraction(value, sides[letter]) for letter, value in self._bounds.items())
+
+    def size(self, size: Size) -> Size:
+        """Of the result."""
+        return size.times(self.factor(size))
+
+
+def enlargement(factor: Fraction, scales: Sequence[int]) -> int:
+    """The least the network can enlarge to reach ``factor``: 1 (not at all), one of ``scales``, or
+    the largest of them times what a second pass has to add."""
+    if factor <= 1:
+        return 1
+    sufficient = [scale for scale in scales if scale >= factor]
+    if sufficient:
+        return min(sufficient)
+    return max(scales) * enlargement(factor / max(scales), scales)

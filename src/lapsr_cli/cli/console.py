@@ -1,0 +1,201 @@
+"""What all commands say on stderr, and how: one console, so that a bar and a line never mix."""
+
+from __future__ import annotations
+
+import logging
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from lapsr_cli.text import shown
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from lapsr_cli.batch.report import Outcome
+    from lapsr_cli.train.loop import Event, Step, Validated
+
+__all__ = ["ByteBar", "PictureBar", "TrainingView", "be_quiet", "say", "show_log"]
+
+console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def say(message: str) -> None:
+    """One line on stderr; what does not print (newlines, stray bytes in names) is escaped."""
+    console.print(shown(message))
+
+
+def be_quiet() -> None:
+    """Say nothing from here on: another process speaks for this one."""
+    console.quiet = True
+
+
+class _Lines(logging.Handler):
+    """Each record one line, however long: RichHandler breaks it at the width of the console."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(self.format(record))
+
+
+def show_log() -> None:
+    """Let the package's log records come out as lines on stderr."""
+    handler = _Lines()
+    log = logging.getLogger("lapsr_cli")
+    log.handlers = [handler]
+    log.setLevel(logging.INFO)
+
+
+class _Bar:
+    """A progress bar that is drawn on a terminal only, and gone when its block ends."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+
+def _progress(*columns: ProgressColumn) -> Progress:
+    return Progress(
+        *columns,
+        TimeRemainingColumn(compact=True),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+        speed_estimate_period=600,
+    )
+
+
+class PictureBar(_Bar):
+    """One bar for a whole batch: pictures done, output megapixels per second, time left."""
+
+    def __init__(self, total: int) -> None:
+        super().__init__(
+            _progress(
+                TextColumn("{task.fields[done]}/{task.total:.0f} pictures"),
+                BarColumn(),
+                TextColumn("{task.percentage:3.0f} %  {task.fields[rate]:.2f} MP/s"),
+            )
+        )
+        self._task = self._progress.add_task("", total=total, done=0, rate=0.0)
+        self._start = time.monotonic()
+        self._done = 0
+        self._megapixels = 0.0
+
+    def advance(self, share: float, output_pixels: int) -> None:
+        """A pass of the network did ``share`` of a picture, which gave ``output_pixels``."""
+        self._megapixels += output_pixels / 1e6
+        rate = self._megapixels / (time.monotonic() - self._start)
+        self._progress.update(self._task, advance=share, rate=rate)
+
+    def settle(self, outcome: Outcome) -> None:
+        """A picture is on disk, or failed."""
+        self._done += outcome.status == "done"
+        self._progress.update(self._task, done=self._done)
+        if outcome.status == "failed":
+            self._progress.update(self._task, advance=1)
+
+
+class ByteBar(_Bar):
+    """The progress of one download."""
+
+    def __init__(self, name: str, size: int) -> None:
+        title = TextColumn("{task.description}", markup=False)
+        super().__init__(_progress(title, BarColumn(), DownloadColumn()))
+        self._task = self._progress.add_task(name, total=size)
+
+    def advance(self, done: int) -> None:
+        """``done`` bytes are there."""
+        self._progress.update(self._task, completed=done)
+
+
+class TrainingView(_Bar):
+    """A run as it goes: one live line, a table at each validation.
+
+    Where stderr is no terminal, a line for each line of metrics and one for each validated set.
+    """
+
+    def __init__(self, done: int, total: int) -> None:
+        super().__init__(
+            _progress(
+                TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+                BarColumn(bar_width=20),
+                TextColumn("{task.fields[about]}"),
+            )
+        )
+        self._task = self._progress.add_task("", total=total, completed=done, about="")
+        self._total = total
+        self._psnr = ""
+
+    def show(self, event: Event) -> None:
+        """Show one event of the run."""
+        from lapsr_cli.train.loop import Step, Validated
+
+        if isinstance(event, Step):
+            self._show_step(event)
+        elif isinstance(event, Validated):
+            self._show_validated(event)
+
+    def _show_step(self, step: Step) -> None:
+        speed = f"{step.patches_per_second:.1f} patches/s"
+        about = f"loss {step.loss:.5f}{self._psnr}  {speed}"
+        self._progress.update(self._task, completed=step.iteration, about=about)
+        if step.logged and not console.is_terminal:
+            left = self._progress.tasks[0].time_remaining
+            rest = "" if left is None else f", {_clock(left)} left"
+            say(
+                f"iteration {step.iteration}/{self._total}, loss {step.loss:.5f},"
+                f" rate {step.rate:.2e}, {speed}{rest}"
+            )
+
+    def _show_validated(self, event: Validated) -> None:
+        best = ", the best so far" if event.best else ""
+        name, scales = next(iter(event.scores.items()))
+        scale = 4 if 4 in scales else max(scales)
+        self._psnr = f"  {name} {scale}x {scales[scale][0]:.2f} dB"
+        if console.is_terminal:
+            console.print(_table(event, f"iteration {event.iteration}{best}"))
+            return
+        for name, scales in event.scores.items():
+            gains = (
+                f"{scale}x {psnr:.2f} dB ({psnr - event.bicubic[name][scale][0]:+.2f})"
+                for scale, (psnr, _) in scales.items()
+            )
+            say(f"iteration {event.iteration}, {name}: {', '.join(gains)}{best}")
+
+
+def _table(event: Validated, title: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    for heading in ("", "scale", "PSNR dB", "bicubic", "gain", "SSIM", "bicubic"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for name, scales in event.scores.items():
+        for scale, (psnr, ssim) in scales.items():
+            base_psnr, base_ssim = event.bicubic[name][scale]
+            figures = [f"{psnr:.2f}", f"{base_psnr:.2f}", f"{psnr - base_psnr:+.2f}"]
+            table.add_row(name, f"{scale}x", *figures, f"{ssim:.4f}", f"{base_ssim:.4f}")
+    return table
+
+
+def _clock(seconds: float) -> str:
+    minutes, second = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{second:02}"

@@ -1,0 +1,199 @@
+"""The reference model prepared for one device: samples in, one pass, samples out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from lapsr_cli.cpu import quantization as quantized
+from lapsr_cli.pixels.planes import put_together, taken_apart
+from lapsr_cli.device.selection import Device
+from lapsr_cli.errors import UsageError, WeightsError
+from lapsr_cli.network.fused import FusedPyramid
+from lapsr_cli.device.memory import demand_memory, is_out_of_memory
+from lapsr_cli.network.pyramid import LaplacianPyramid
+from lapsr_cli.cpu.quantization import LayerScales
+from lapsr_cli.cpu.streaming import StripPyramid, bytes_per_column
+from lapsr_cli.device.transfer import Download, Transfer
+
+__all__ = ["Launched", "NotFinite", "OutOfMemory", "Runtime"]
+
+_CPU_BYTES_PER_OUTPUT_PIXEL = 45
+"""Measured at 8x and 2x: 6 to 9 for grey, 10 to 22 for RGB, up to 29 with alpha and 16 bits, up to
+40 over eight turns."""
+
+
+class OutOfMemory(Exception):
+    """The device has not the memory for this pass; a smaller one may succeed."""
+
+
+class NotFinite(Exception):
+    """Half precision overflowed in this pass; fp32 does not."""
+
+
+class Launched:
+    """A pass that a device was given."""
+
+    def __init__(self, scales: list[int], download: Download) -> None:
+        self._scales = scales
+        self._download = download
+
+    def results(self) -> dict[int, Tensor]:
+        """{scale: (B, C, scale H, scale W)} on the CPU, once they are there.
+
+        Raises NotFinite if half precision overflowed.
+        """
+        finite, *pictures = self._download.wait()
+        if not bool(finite):
+            raise NotFinite
+        return dict(zip(self._scales, pictures, strict=True))
+
+
+class Runtime:
+    """A network on a device.
+
+    Features are computed channels-last, on the CPU in strips of rows. In half precision those of
+    the recursive blocks are narrow, on a GPU all of them; in int8 those of the blocks have 8 bits.
+    The rest of the features on the CPU, the image branch, the colour conversion and the chroma stay
+    in fp32, so half precision costs a fraction of an 8-bit level. In int8, raises WeightsError for
+    a network without ranges, UsageError for one whose channels do not fill the vectors.
+    ``tta``: the luma is the mean over the eight flips and turns of a window.
+    """
+
+    def __init__(self, model: LaplacianPyramid, device: Device, *, tta: bool = False) -> None:
+        self.config = model.config
+        self.device = device
+        self.tta = tta
+        self.transfer = Transfer(device.torch_device)
+        self._reference = model
+        self.model = _network(model, device).to(device.torch_device)
+        self.model.load_state_dict(model.state_dict())
+        self.model.requires_grad_(requires_grad=False)
+        on_cpu = device.torch_device.type == "cpu"
+        for number in range(1, len(self.config.scales) + 1):
+            level = self.model.level(number)
+            level.convs.to(device.dtype)
+            for part in () if on_cpu else (self.model.conv_in, level.up, level.conv_res):
+                part.to(device.dtype)
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def in_fp32(self) -> Runtime:
+        """The same network on the same device in fp32."""
+        return Runtime(self._reference, replace(self.device, precision="fp32"), tta=self.tta)
+
+    def bytes_per_pixel(self, scale: int) -> int:
+        """Device memory that one input pixel needs at the peak of a pass to ``scale``.
+
+        On the CPU that is luma in fp32 and what becomes of it, measured; features are there for
+        some rows only, see ``rows_on_top``. Elsewhere the peak is the last level: its upsampled
+        features, their cropped copy, and three maps of half that height and width.
+        """
+        if self.device.torch_device.type == "cpu":
+            return _CPU_BYTES_PER_OUTPUT_PIXEL * scale**2
+        maps = 2.5 * scale**2 + 3 * (scale / 2) ** 2
+        return round(maps * self.config.channels * self.device.dtype.itemsize)
+
+    def rows_on_top(self, scale: int) -> int:
+        """How many rows a window would have to be higher to need the memory that a pass takes
+        whatever the height: on the CPU, the features of a strip."""
+        if self.device.torch_device.type != "cpu":
+            return 0
+        features = bytes_per_column(self.config, scale)
+        return math.ceil(features / self.bytes_per_pixel(scale))
+
+    def __call__(self, windows: Tensor, scales: Iterable[int]) -> dict[int, Tensor]:
+        """(B, C, H, W) on the CPU -> {scale: (B, C, scale H, scale W)} on the CPU.
+
+        Samples are uint8 or uint16, and stay so. C is 1, grey, which goes in as it is, or 3, RGB;
+        2 and 4 have straight alpha behind. One pass of the network, whatever the scales. Raises
+        OutOfMemory if the device has not the memory, NotFinite if half precision overflowed.
+        """
+        return self.launch(windows, scales).results()
+
+    def launch(self, windows: Tensor, scales: Iterable[int]) -> Launched:
+        """Begin what a call does. A CUDA device computes while this thread goes on; elsewhere the
+        pass is done when this returns. Raises OutOfMemory."""
+        try:
+            with torch.inference_mode():
+                return self._launch(windows, sorted(scales))
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        # Out here the error is forgotten, and with it the features that its traceback holds.
+        raise OutOfMemory
+
+    def enlarge_luma(self, luma: Tensor, scale: int) -> Tensor:
+        """Luma (H, W) in [0, 1] -> (scale H, scale W), fp32 on the CPU, not clamped, not rounded:
+        what the papers' protocol scores. Raises NotFinite if half precision overflowed."""
+        with torch.inference_mode():
+            there = luma.to(self.device.torch_device, torch.float32)[None, None]  # (1, 1, H, W)
+            picture = self._pictures(there, scale)[scale][0, 0]
+            if not bool(self._finite([picture])):
+                raise NotFinite
+            return picture.cpu()
+
+    def _launch(self, windows: Tensor, wanted: list[int]) -> Launched:
+        full = torch.iinfo(windows.dtype).max
+        parts = taken_apart(self.transfer.upload(windows).to(torch.float32) / full)
+        lumas = self._some(parts.luma, wanted)
+        alphas = {} if parts.alpha is None else self._some(parts.alpha, wanted)
+        samples = [
+            put_together(parts, lumas[scale], alphas.get(scale), scale, windows.dtype)
+            for scale in wanted
+        ]
+        finite = self._finite([*lumas.values(), *alphas.values()])
+        return Launched(wanted, self.transfer.download([finite, *samples]))
+
+    def _finite(self, pictures: Iterable[Tensor]) -> Tensor:
+        """Whether every sample is a number, on the device; only fp16 can overflow."""
+        finite = torch.ones((), dtype=torch.bool, device=self.device.torch_device)
+        if self.device.dtype == torch.float16:
+            for picture in pictures:
+                finite = finite & picture.isfinite().all()
+        return finite
+
+    def _some(self, luma: Tensor, wanted: list[int]) -> dict[int, Tensor]:
+        pictures = self._pictures(luma, wanted[-1])
+        return {scale: pictures[scale] for scale in wanted}
+
+    def _pictures(self, luma: Tensor, scale: int) -> dict[int, Tensor]:
+        """Every picture up to ``scale`` of luma (B, 1, H, W)."""
+        if self.tta:
+            return self._mean_of_eight(luma, scale)
+        pictures: dict[int, Tensor] = self.model(luma, scale)
+        return pictures
+
+    def _mean_of_eight(self, luma: Tensor, scale: int) -> dict[int, Tensor]:
+        total: dict[int, Tensor] = {}
+        for turns in range(4):
+            for mirror in (False, True):
+                turned = torch.rot90(luma.flip(-1) if mirror else luma, turns, (-2, -1))
+                for size, picture in self.model(turned.contiguous(), scale).items():
+                    back = torch.rot90(picture, -turns, (-2, -1))
+                    back = back.flip(-1) if mirror else back
+                    total[size] = total[size] + back if size in total else back
+        return {size: picture / 8 for size, picture in total.items()}
+
+
+def _network(model: LaplacianPyramid, device: Device) -> FusedPyramid:
+    if device.torch_device.type != "cpu":
+        return FusedPyramid(model.config)
+    scales = _scales(model) if device.precision == "int8" else None
+    return StripPyramid(model.config, scales=scales, demand=demand_memory)
+
+
+def _scales(model: LaplacianPyramid) -> LayerScales:
+    if model.ranges is None:
+        raise WeightsError(
+            f"--precision int8: {model.config.title} was not calibrated for it;"
+            " `lapsr weights calibrate` does that"
+        )
+    conv = model.level(1).convs[0]
+    assert isinstance(conv, nn.Conv2d)
+    if not quantized.is_for(conv):
+        raise UsageError(f"--precision int8: not for {conv.out_channels} channels")
+    return quantized.scales_of(model.ranges)

@@ -1,0 +1,269 @@
+"""The Laplacian pyramid network of both papers, from one configuration.
+
+LapSRN:    Lai, Huang, Ahuja, Yang, CVPR 2017, arXiv:1704.03915.
+MS-LapSRN: the same, TPAMI 2018, arXiv:1710.01992.
+
+Notation: D = ``depth``, convolutions in one recursive block; R = ``recursions``, blocks in one
+level; a level doubles height and width. Pictures are luma, (B, 1, H, W), in [0, 1].
+
+    MS-LapSRN: everything shared by all levels,     LapSRN: nothing shared, activation after
+    activation before each convolution              each convolution
+
+    f = conv_in(y)                                  f = lrelu(conv_in(y))
+    each level:                                     each level:
+        x = f                                           D times: f = lrelu(conv_d(f))
+        R times: h = x, then D times                    f = lrelu(up(f))
+            h = conv_d(lrelu(h));                       y = up_image(y) + conv_res(f)
+            x = h + f | h + x | h
+        f = up(lrelu(x))
+        y = up_image(y) + conv_res(f)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from lapsr_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["NEGATIVE_SLOPE", "LaplacianPyramid", "Level", "PyramidConfig", "Skip", "crop_before", "lrelu"]
+
+Skip = Literal["ss", "ds", "ns"]
+
+NEGATIVE_SLOPE = 0.2
+"""Slope of the leaky rectifier below zero (MS-LapSRN section 3.4)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PyramidConfig:
+    """What the network looks like.
+
+    ``depth`` (D) and ``recursions`` (R) as in the MS-LapSRN paper, section 3.3. ``skip``: what is
+    added to the output of a recursive block: "ss" the level's input (shared source, the published
+    model), "ds" the block's own input (different source), "ns" nothing (section 3.2).
+    ``shared``: MS-LapSRN, one set of weights for every level and block; without it LapSRN, which
+    has one set for each level, one block, and no skip. ``levels``: doublings, so the largest
+    scale is 2**levels. ``channels``: width of the feature maps, 64 in both papers.
+
+    For the papers' ablations (LapSRN section 4.1): without ``global_residual`` a level predicts
+    its picture outright, nothing is added to it; without ``pyramid`` there is one level that
+    enlarges 2**levels times at once.
+
+    Raises UsageError for values that describe no network.
+    """
+
+    depth: int = 5
+    recursions: int = 2
+    skip: Skip = "ss"
+    shared: bool = True
+    levels: int = 3
+    channels: int = 64
+    global_residual: bool = True
+    pyramid: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("depth", "recursions", "levels", "channels"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 1:
+                raise UsageError(f"{name} must be a whole number from 1, not {value}")
+        if self.levels > 3:
+            raise UsageError(f"levels must be 1, 2 or 3 (2x, 4x, 8x), not {self.levels}")
+        if self.skip not in ("ss", "ds", "ns"):
+            raise UsageError(f"skip must be ss, ds or ns, not {self.skip!r}")
+        if not self.shared and (self.recursions, self.skip) != (1, "ns"):
+            raise UsageError("a network that shares nothing (LapSRN) has recursions 1 and skip ns")
+
+    @property
+    def scales(self) -> tuple[int, ...]:
+        """The scales that one pass gives, ascending: (2, 4, 8) for three levels."""
+        if not self.pyramid:
+            return (self.factor,)
+        return tuple(2**level for level in range(1, self.levels + 1))
+
+    @property
+    def factor(self) -> int:
+        """How many times one level enlarges: 2, unless there is no pyramid."""
+        return 2 if self.pyramid else 2**self.levels
+
+    def layers(self, scale: int) -> int:
+        """Convolutions on the way to the picture at ``scale``: (D R + 1) L + 2."""
+        return (self.depth * self.recursions + 1) * self.level_of(scale) + 2
+
+    def operations(self, scale: int) -> int:
+        """Multiplications and additions for each input pixel on the way to the picture at
+        ``scale``, counted apart: a convolution of k x k from c to d channels takes 2 k^2 c d for
+        each pixel it makes, a transposed one for each pixel it reads."""
+        factor, channels = self.factor, self.channels
+        up = (2 * factor - 1) ** 2 * channels**2
+        up_image = (2 * factor) ** 2 if self.global_residual else 0
+        body = 9 * channels**2 * self.depth * self.recursions
+        level = body + up + up_image + factor**2 * 9 * channels
+        pixels: int = sum(factor ** (2 * number) for number in range(self.level_of(scale)))
+        return 2 * (9 * channels + level * pixels)
+
+    def level_of(self, scale: int) -> int:
+        """The level whose output is the picture at ``scale``; UsageError if there is none."""
+        if scale not in self.scales:
+            offered = ", ".join(map(str, self.scales))
+            raise UsageError(f"-s/--scale {scale}: this model makes the scales {offered}")
+        return self.scales.index(scale) + 1
+
+    @property
+    def title(self) -> str:
+        """The network in the papers' words: "MS-LapSRN D5R2" or "LapSRN D10 (4x)"."""
+        ablations = "" if self.global_residual else " without global residual"
+        ablations += "" if self.pyramid else f" without pyramid, {self.factor}x"
+        if not self.shared:
+            return f"LapSRN D{self.depth} ({self.scales[-1]}x){ablations}"
+        skip = "" if self.skip == "ss" else f" {self.skip.upper()}"
+        return f"MS-LapSRN D{self.depth}R{self.recursions}{skip}{ablations}"
+
+
+class Level(nn.Module):
+    """The weights of one pyramid level: recursive block, upsampling, residual prediction."""
+
+    def __init__(self, config: PyramidConfig) -> None:
+        super().__init__()
+        channels = config.channels
+        self.convs = nn.ModuleList(
+            nn.Conv2d(channels, channels, 3, padding=1) for _ in range(config.depth)
+        )
+        self.factor = factor = config.factor
+        self.up = nn.ConvTranspose2d(channels, channels, 2 * factor - 1, stride=factor)
+        self.up_image = (
+            nn.ConvTranspose2d(1, 1, 2 * factor, stride=factor, padding=factor // 2, bias=False)
+            if config.global_residual
+            else None
+        )
+        self.conv_res = nn.Conv2d(channels, 1, 3, padding=1)
+
+    def upsample(self, features: Tensor) -> Tensor:
+        """Enlarge, which in a pyramid is to double: (B, C, H, W) -> (B, C, 2H, 2W)."""
+        height, width = (self.factor * side for side in features.shape[-2:])
+        first = crop_before(self.factor)
+        upsampled: Tensor = self.up(features)  # (B, C, 2H + 1, 2W + 1)
+        return upsampled[..., first : first + height, first : first + width]  # (B, C, 2H, 2W)
+
+    def add_image(self, picture: Tensor, residual: Tensor) -> Tensor:
+        """The level's output: (B, 1, H, W), (B, 1, 2H, 2W) -> (B, 1, 2H, 2W)."""
+        residual = residual.to(picture.dtype)
+        return residual if self.up_image is None else self.up_image(picture) + residual
+
+
+class LaplacianPyramid(nn.Module):
+    """The network: luma (B, 1, H, W) in [0, 1] -> {2: (B, 1, 2H, 2W), 4: ..., 8: ...}.
+
+    A picture at a lower scale does not depend on the levels above it: the 2x picture of an 8x
+    pass is the 2x picture. Outputs are not clamped. The image branch (``up_image`` and the sums)
+    keeps the dtype of the input; the features take that of ``conv_in``.
+
+    ``ranges``: the lowest and the highest number that each convolution of the recursive blocks was
+    seen to read in each channel, (levels, R, D, C, 2), where somebody looked (see `calibration`);
+    for arithmetic in 8 bits. They belong to these weights and no others.
+    """
+
+    ranges: Tensor | None
+
+    def __init__(self, config: PyramidConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.ranges = None
+        self.conv_in = nn.Conv2d(1, config.channels, 3, padding=1)
+        self.levels = nn.ModuleList(
+            Level(config) for _ in range(1 if config.shared else len(config.scales))
+        )
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """The authors' start: He-normal, sigma 1e-3 for conv_in, zero biases, bilinear image."""
+        if self.conv_in.weight.is_meta:
+            return  # there is nothing to fill, and torch would load its compiler for it
+        for module in self.modules():
+            if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+                nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        nn.init.normal_(self.conv_in.weight, std=1e-3)
+        factor = self.config.factor
+        tent = 1 - (torch.arange(2 * factor) - (factor - 0.5)).abs() / factor
+        for level in self.levels:
+            assert isinstance(level, Level)
+            if level.up_image is not None:
+                with torch.no_grad():
+                    level.up_image.weight.copy_(torch.outer(tent, tent)[None, None])
+
+    def level(self, number: int) -> Level:
+        """The weights of level ``number``, counted from 1."""
+        level = self.levels[0 if self.config.shared else number - 1]
+        assert isinstance(level, Level)
+        return level
+
+    def forward(self, luma: Tensor, scale: int | None = None) -> dict[int, Tensor]:
+        """Every picture up to ``scale`` (the largest by default) from one pass."""
+        last = self.config.level_of(scale) if scale else len(self.config.scales)
+        pictures: dict[int, Tensor] = {}
+        picture = luma  # (B, 1, H, W)
+        features = self.conv_in(luma.to(self.conv_in.weight.dtype))  # (B, C, H, W)
+        if not self.config.shared:
+            features = lrelu(features)
+        for number in range(1, last + 1):
+            level = self.level(number)
+            body = self.shared_body if self.config.shared else self.plain_body
+            features = body(level, features)  # (B, C, H, W)
+            if number < last:
+                features, residual = self.ascend(level, features)
+            else:
+                residual = self.finish(level, features)
+            picture = level.add_image(picture, residual)  # (B, 1, 2H, 2W)
+            pictures[self.config.scales[number - 1]] = picture
+        return pictures
+
+    def ascend(self, level: Level, features: Tensor) -> tuple[Tensor, Tensor]:
+        """From the features at the end of a level (B, C, H, W) to those that the next one begins
+        with, (B, C, 2H, 2W), and the residual (B, 1, 2H, 2W)."""
+        features = level.upsample(features)  # (B, C, 2H, 2W)
+        if not self.config.shared:
+            features = lrelu(features)
+        return features, level.conv_res(features)
+
+    def finish(self, level: Level, features: Tensor) -> Tensor:
+        """The residual (B, 1, 2H, 2W) of the last level, after which nobody reads features."""
+        return self.ascend(level, features)[1]
+
+    def shared_body(self, level: Level, source: Tensor) -> Tensor:
+        """MS-LapSRN section 3.3: R recursive blocks and the activation before the upsampling."""
+        x = source  # (B, C, H, W)
+        for _ in range(self.config.recursions):
+            h = x
+            for conv in level.convs:
+                h = conv(lrelu(h))  # (B, C, H, W)
+            if self.config.skip == "ss":
+                x = h + source
+            elif self.config.skip == "ds":
+                x = h + x
+            else:
+                x = h
+        return lrelu(x)  # (B, C, H, W)
+
+    def plain_body(self, level: Level, features: Tensor) -> Tensor:
+        """LapSRN section 3.1: D convolutions, activation after each."""
+        for conv in level.convs:
+            features = lrelu(conv(features))  # (B, C, H, W)
+        return features
+
+
+def lrelu(x: Tensor) -> Tensor:
+    """Leaky rectifier of both papers."""
+    return F.leaky_relu(x, NEGATIVE_SLOPE)
+
+
+def crop_before(factor: int) -> int:
+    """Rows cropped before the upsampled features: none when doubling, as in the authors' files."""
+    return (factor - 2) // 2

@@ -1,0 +1,64 @@
+"""The compiled end of a level against the fused one, in float64."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lapsr_cli.network.fused import residual_kernel
+from lapsr_cli.network.pyramid import PyramidConfig
+from lapsr_cli.device.cpu_features import Processor
+from lapsr_cli.cpu.kernels.upsample import Residual, Upsampling, is_for
+from tests.conftest import random_network
+from tests.cpu.kernels.test_winograd import features, processors
+
+SHAPES = {
+    "processor": st.sampled_from(processors()),
+    "vectors": st.integers(1, 5),
+    "batch": st.integers(1, 2),
+    "heights": st.lists(st.integers(0, 5), min_size=1, max_size=3).filter(any),
+    "width": st.integers(1, 20),
+    "top": st.booleans(),
+}
+
+
+@settings(max_examples=80)
+@given(**SHAPES)
+def test_equal_to_the_transposed_convolution(
+    processor: Processor, vectors: int, batch: int, heights: list[int], width: int, *, top: bool
+) -> None:
+    channels = vectors * processor.vector_bytes // 8
+    level = random_network(PyramidConfig(depth=1, recursions=1, channels=channels)).level(1)
+    assert is_for(level, processor)
+    rows = features(batch, channels, sum(heights), width)
+    made = Upsampling(level, processor)(torch.split(rows, heights, dim=2), top=top)
+    padded = F.pad(F.leaky_relu(rows, 0.2), (0, 0, top, 0))
+    expected = F.conv_transpose2d(padded, level.up.weight, level.up.bias, stride=2)
+    expected = expected[:, :, 2:-1, : 2 * width]  # less the row above's, cropped
+    torch.testing.assert_close(made, expected, rtol=1e-12, atol=1e-12)
+
+
+@settings(max_examples=80)
+@given(**SHAPES, bottom=st.booleans())
+def test_equal_to_the_residual_convolution(
+    processor: Processor,
+    vectors: int,
+    batch: int,
+    heights: list[int],
+    width: int,
+    *,
+    top: bool,
+    bottom: bool,
+) -> None:
+    channels = vectors * processor.vector_bytes // 8
+    level = random_network(PyramidConfig(depth=1, recursions=1, channels=channels)).level(1)
+    rows = features(batch, channels, sum(heights), width)
+    pieces = torch.split(rows, heights, dim=2)
+    made = Residual(level, processor)(pieces, top=top, bottom=bottom)
+    padded = F.pad(F.leaky_relu(rows, 0.2), (1, 1, top, bottom))
+    assert made.shape == (batch, 4, max(0, padded.shape[2] - 2), width)
+    if padded.shape[2] >= 3:
+        expected = F.conv2d(padded, residual_kernel(level))
+        torch.testing.assert_close(made, expected, rtol=1e-12, atol=1e-12)

@@ -1,0 +1,137 @@
+"""Winograd's convolution against the direct one."""
+
+from __future__ import annotations
+
+import platform
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from lapsr_cli.device.cpu_features import Processor, this_processor
+from lapsr_cli.cpu.kernels.winograd import (
+    Winograd,
+    is_for,
+    transformed_inputs,
+    transformed_kernels,
+    transformed_outputs,
+)
+
+IS_X86 = platform.machine().lower() in {"x86_64", "amd64"}
+
+
+def processors() -> list[Processor]:
+    """This one, and older ones of its kind."""
+    here = this_processor()
+    if not IS_X86:
+        return [here]
+    older = [Processor("x86-64", "", vector_bytes=16, registers=16)]
+    if here.vector_bytes >= 32:
+        older.append(Processor("haswell", "", vector_bytes=32, registers=16))
+    return [*older, here]
+
+
+def features(batch: int, channels: int, height: int, width: int, seed: int = 0) -> Tensor:
+    torch.manual_seed(seed)
+    made = torch.randn(batch, channels, height, width, dtype=torch.float64)
+    return made.to(memory_format=torch.channels_last)
+
+
+def convolution(channels: int, seed: int = 0) -> nn.Conv2d:
+    torch.manual_seed(seed)
+    return nn.Conv2d(channels, channels, 3).double().requires_grad_(False)
+
+
+def directly(conv: nn.Conv2d, rows: Tensor, *, top: bool, bottom: bool) -> Tensor:
+    padded = F.pad(F.leaky_relu(rows, 0.2), (1, 1, top, bottom))
+    if padded.shape[2] < 3:
+        return rows[:, :, :0]
+    return F.conv2d(padded, conv.weight, conv.bias)
+
+
+def test_the_transforms_are_a_convolution() -> None:
+    """Of one line by three taps, through the six products."""
+    torch.manual_seed(0)
+    line = torch.randn(6, dtype=torch.float64)
+    weight = torch.zeros(1, 1, 3, 3, dtype=torch.float64)
+    weight[0, 0, 0] = torch.randn(3, dtype=torch.float64)  # the first of the rows alone
+    kernels = transformed_kernels(weight).view(6, 6)  # the column's point, the row's
+    products = kernels[0] * torch.stack(transformed_inputs(list(line)))
+    made = torch.stack(transformed_outputs(list(products)))
+    expected = torch.stack([(line[n : n + 3] * weight[0, 0, 0]).sum() for n in range(4)])
+    torch.testing.assert_close(made, expected, rtol=1e-13, atol=1e-13)
+
+
+@settings(max_examples=150)
+@given(
+    processor=st.sampled_from(processors()),
+    vectors=st.integers(1, 5),
+    batch=st.integers(1, 2),
+    heights=st.lists(st.integers(0, 9), min_size=1, max_size=3),
+    width=st.integers(1, 40),
+    top=st.booleans(),
+    bottom=st.booleans(),
+    summed=st.booleans(),
+)
+def test_equal_to_the_direct_convolution(
+    processor: Processor,
+    vectors: int,
+    batch: int,
+    heights: list[int],
+    width: int,
+    *,
+    top: bool,
+    bottom: bool,
+    summed: bool,
+) -> None:
+    """From no row to several groups of tiles, in one piece or in some, on each instruction set."""
+    conv = convolution(vectors * processor.vector_bytes // 8)
+    assert is_for(conv, processor)
+    rows = features(batch, conv.out_channels, sum(heights), width)
+    expected = directly(conv, rows, top=top, bottom=bottom)
+    added = torch.randn_like(expected)
+    made = Winograd(conv, processor)(
+        torch.split(rows, heights, dim=2),
+        torch.split(added, 3, dim=2) if summed else (),
+        top=top,
+        bottom=bottom,
+    )
+    expected = expected + added if summed else expected
+    torch.testing.assert_close(made, expected, rtol=1e-11, atol=1e-11)
+
+
+def test_fp32_keeps_its_digits() -> None:
+    """64 channels as in the published networks: twice the error of the direct one, at most."""
+    conv, rows = convolution(64), features(1, 64, 18, 40)
+    exact = directly(conv, rows, top=True, bottom=True)
+    conv.float()
+    direct = directly(conv, rows.float(), top=True, bottom=True)
+    made = Winograd(conv)([rows.float()], top=True, bottom=True)
+    assert (made - exact).square().mean() < 4 * (direct - exact).square().mean()
+
+
+def test_threads_do_not_disturb_each_other() -> None:
+    conv = convolution(64)
+    convolve = Winograd(conv)
+    maps = [features(1, 64, 13, 50, seed) for seed in range(8)]
+
+    def convolved(rows: Tensor) -> Tensor:
+        return convolve([rows], top=True, bottom=True)
+
+    alone = [convolved(rows) for rows in maps]
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(5):
+            for one, other in zip(alone, threads.map(convolved, maps), strict=True):
+                assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(
+    "conv",
+    [nn.Conv2d(64, 32, 3), nn.Conv2d(64, 64, 5), nn.Conv2d(65, 65, 3), nn.Conv2d(64, 64, 3).half()],
+)
+def test_not_for(conv: nn.Conv2d) -> None:
+    assert not is_for(conv)

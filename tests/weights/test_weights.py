@@ -1,0 +1,280 @@
+"""Weights files: what is read, what is refused, and that the bytes stay what they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from lapsr_cli import weights
+from lapsr_cli.errors import UnknownModel, WeightsError, WeightsMismatch
+from lapsr_cli.network.pyramid import PyramidConfig
+from lapsr_cli.weights import cache
+from lapsr_cli.weights.export import export
+from lapsr_cli.weights.manifest import embedded_folder, manifest
+from lapsr_cli.weights.stored import Weights, read_safetensors, write_safetensors
+from tests.conftest import SMALL_CONFIGS, Ran, random_network
+
+CONFIG = SMALL_CONFIGS[0]
+
+
+def some_weights(config: PyramidConfig = CONFIG) -> Weights:
+    return Weights(config, random_network(config).float().state_dict(), "a test")
+
+
+def damaged(path: Path, *, offset: int = -5) -> Path:
+    content = bytearray(path.read_bytes())
+    content[offset] ^= 0x40
+    path.write_bytes(content)
+    return path
+
+
+def test_there_and_back(tmp_path: Path, small_config: PyramidConfig) -> None:
+    written = some_weights(small_config)
+    write_safetensors(written, tmp_path / "a.safetensors")
+    read = read_safetensors(tmp_path / "a.safetensors")
+    assert (read.config, read.origin) == (small_config, "a test")
+    state = read.model("a").state_dict()
+    assert all(torch.equal(state[name], tensor) for name, tensor in written.tensors.items())
+
+
+def test_the_same_weights_are_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_safetensors(some_weights(), tmp_path / f"{name}.safetensors")
+    assert cache.sha256_of(tmp_path / "a.safetensors") == cache.sha256_of(
+        tmp_path / "b.safetensors"
+    )
+
+
+def changed(change: Callable[[dict[str, torch.Tensor]], object]) -> Weights:
+    whole = some_weights()
+    tensors = dict(whole.tensors)
+    change(tensors)
+    return Weights(whole.config, tensors, whole.origin)
+
+
+@pytest.mark.parametrize(
+    ("change", "tensor"),
+    [
+        (lambda t: t.pop("levels.0.up.bias"), "levels.0.up.bias is missing"),
+        (lambda t: t.update(extra=torch.zeros(1)), "extra is not part"),
+        (
+            lambda t: t.update({"conv_in.weight": torch.zeros(4, 1, 5, 5)}),
+            r"conv_in.weight is \(4, 1, 5, 5\), but MS-LapSRN D2R2 has \(4, 1, 3, 3\)",
+        ),
+        (
+            lambda t: t.update({"conv_in.bias": torch.full((4,), torch.nan)}),
+            "conv_in.bias holds values that are not finite",
+        ),
+    ],
+)
+def test_tensors_that_do_not_fit_are_named(
+    tmp_path: Path, change: Callable[[dict[str, torch.Tensor]], object], tensor: str
+) -> None:
+    path = tmp_path / "a.safetensors"
+    write_safetensors(changed(change), path)
+    with pytest.raises(WeightsMismatch, match=f"a.safetensors: tensor {tensor}"):
+        weights.load(str(path))
+
+
+def test_files_that_are_no_weights(tmp_path: Path) -> None:
+    for name in ("a.safetensors", "a.pth", "a.mat", "a.bin"):
+        (tmp_path / name).write_bytes(b"MATLAB 5.0 or anything else" * 20)
+        with pytest.raises(WeightsError, match=name):
+            weights.read_file(tmp_path / name)
+    write_safetensors(some_weights(), tmp_path / "cut.safetensors")
+    whole = (tmp_path / "cut.safetensors").read_bytes()
+    (tmp_path / "cut.safetensors").write_bytes(whole[:-100])
+    with pytest.raises(WeightsError, match=r"cut\.safetensors: not a whole"):
+        weights.read_file(tmp_path / "cut.safetensors")
+
+
+@pytest.mark.parametrize(
+    "tensor", [torch.zeros(4, dtype=torch.complex64), torch.zeros(4).to_sparse()], ids=str
+)
+def test_tensors_of_odd_kinds_are_named(tmp_path: Path, tensor: torch.Tensor) -> None:
+    odd = changed(lambda t: t.update({"conv_in.bias": tensor}))
+    torch.save(dict(odd.tensors), tmp_path / "odd.pth")
+    with pytest.raises(WeightsMismatch, match=r"conv_in\.bias does not hold plain real"):
+        weights.read_file(tmp_path / "odd.pth", CONFIG).model("odd.pth")
+
+
+def test_tensors_that_share_memory_can_be_written(tmp_path: Path) -> None:
+    def tie(tensors: dict[str, torch.Tensor]) -> None:
+        tensors["levels.0.convs.1.weight"] = tensors["levels.0.convs.0.weight"]
+
+    write_safetensors(changed(tie), tmp_path / "tied.safetensors")
+    assert weights.load(str(tmp_path / "tied.safetensors")).config == CONFIG
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        "{",
+        json.dumps({"format": 2, "config": asdict(CONFIG), "origin": ""}),
+        json.dumps({"format": 1, "config": {"width": 3}, "origin": ""}),
+        json.dumps({"format": 1, "config": {"depth": 0}, "origin": ""}),
+        json.dumps({"format": 1, "config": {"depth": 2.5}, "origin": ""}),
+        json.dumps({"format": 1, "config": [], "origin": ""}),
+    ],
+)
+def test_metadata_that_says_nothing_usable(tmp_path: Path, about: str) -> None:
+    path = tmp_path / "a.safetensors"
+    save_file(dict(some_weights().tensors), path, metadata={"lapsr": about})
+    with pytest.raises(WeightsError, match=r"a\.safetensors"):
+        weights.read_file(path)
+
+
+class Gadget:
+    """What a malicious pickle would hold: code that runs when it is read."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (print, ("executed",))
+
+
+def test_nothing_in_a_pth_is_executed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    torch.save({"conv_in.weight": Gadget()}, tmp_path / "a.pth")
+    with pytest.raises(WeightsError, match=r"a\.pth: not a state dict"):
+        weights.read_file(tmp_path / "a.pth")
+    assert "executed" not in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("wrap", [lambda t: t, lambda t: {"state_dict": t}, lambda t: {"model": t}])
+def test_import_of_a_state_dict(
+    lapsr: Callable[..., Ran],
+    tmp_path: Path,
+    wrap: Callable[[dict[str, torch.Tensor]], object],
+) -> None:
+    tensors = {f"module.{name}": t for name, t in some_weights().tensors.items()}
+    torch.save(wrap(tensors), tmp_path / "My Net.pth")
+    assert lapsr("weights", "import", tmp_path / "My Net.pth").code == 4
+    assert lapsr("weights", "import", tmp_path / "My Net.pth", "--depth", "2").code == 2
+    given = ("--recursions", "2", "--depth", "2", "--channels", "4")
+    ran = lapsr("weights", "import", tmp_path / "My Net.pth", *given)
+    assert (ran.code, ran.out.strip()) == (0, "my-net")
+    model = weights.load("my-net", offline=True)
+    assert model.config == CONFIG
+    assert torch.equal(model.conv_in.weight, some_weights().tensors["conv_in.weight"])
+
+
+def test_lapsrn_tensors_tell_their_own_configuration(tmp_path: Path) -> None:
+    lapsrn = some_weights(SMALL_CONFIGS[4])
+    save_file(dict(lapsrn.tensors), tmp_path / "plain.safetensors")
+    assert weights.load(str(tmp_path / "plain.safetensors")).config == lapsrn.config
+
+
+def test_import_to_a_file_and_names_that_are_taken(
+    lapsr: Callable[..., Ran], tmp_path: Path
+) -> None:
+    source = tmp_path / "lapsrn-x2.safetensors"
+    write_safetensors(some_weights(), source)
+    ran = lapsr("weights", "import", source)
+    assert ran.code == 4
+    assert "lapsrn-x2 already" in ran.err
+    ran = lapsr("weights", "import", source, "-o", tmp_path / "mine.safetensors")
+    assert ran.out.strip() == str(tmp_path / "mine.safetensors")
+    assert weights.load(ran.out.strip()).config == CONFIG
+    assert lapsr("weights", "import", source, "-o", tmp_path / "mine.onnx").code == 2
+    assert lapsr("weights", "import", tmp_path / "gone.mat").code == 2
+
+
+def test_a_damaged_import_is_refused(lapsr: Callable[..., Ran], tmp_path: Path) -> None:
+    source = tmp_path / "mine.safetensors"
+    write_safetensors(some_weights(), source)
+    assert lapsr("weights", "import", source).out.strip() == "mine"
+    assert lapsr("weights", "verify", "mine").code == 0
+    path = damaged(cache.model_path("mine"))
+    ran = lapsr("weights", "verify")
+    assert ran.code == 4
+    assert f"damaged  mine  {path}" in ran.out
+    assert lapsr("weights", "path", "mine").code == 4
+
+
+def test_names_nobody_knows(lapsr: Callable[..., Ran], tmp_path: Path) -> None:
+    with pytest.raises(UnknownModel, match="did you mean mslapsrn-d5r8"):
+        weights.load("mslapsrn-d5r9")
+    with pytest.raises(UnknownModel, match=r"gone\.safetensors: no such file"):
+        weights.load(str(tmp_path / "gone.safetensors"))
+    assert lapsr("weights", "path", "mslapsrn-d5r2").code == 4
+    assert lapsr("weights", "download").code == 2
+
+
+def test_the_default_needs_no_network(lapsr: Callable[..., Ran]) -> None:
+    ran = lapsr("weights", "path", manifest().default)
+    assert ran.code == 0
+    assert Path(ran.out.strip()).is_file()
+    assert weights.load(offline=True).config == PyramidConfig(depth=5, recursions=2)
+
+
+def test_manifest_files_and_cards_agree() -> None:
+    folder = embedded_folder()
+    embedded = [entry for entry in manifest().entries.values() if entry.embedded]
+    assert {path.name for path in folder.glob("*.safetensors")} == {e.file for e in embedded}
+    assert set(manifest().defaults) <= {entry.name for entry in embedded}
+    for entry in embedded:
+        path = folder / entry.file
+        card = path.with_suffix(".md").read_text(encoding="utf-8")
+        assert path.stat().st_size == entry.bytes < 1_000_000
+        assert cache.sha256_of(path) == entry.sha256
+        assert entry.sha256 in card
+        model = weights.load(entry.name, offline=True)
+        assert model.config.scales == entry.scales
+        assert f"{sum(p.numel() for p in model.parameters()):,}" in card
+
+
+def test_the_manifest_names_the_files_of_the_design(shared: Callable[[str], Path]) -> None:
+    folder = shared("reference/authors-weights")
+    served = {entry.file: entry for entry in manifest().entries.values() if not entry.embedded}
+    assert set(served) == {path.name for path in folder.glob("*.mat")}
+    for name, entry in served.items():
+        assert (folder / name).stat().st_size == entry.bytes
+        assert cache.sha256_of(folder / name) == entry.sha256
+        model = weights.read_file(folder / name).model(name)
+        assert model.config.scales == entry.scales
+        assert entry.title.startswith(model.config.title.split(" D")[0])
+        assert not model.config.shared or model.config.title == entry.title
+
+
+def test_an_authors_file_gets_its_name(
+    lapsr: Callable[..., Ran], shared: Callable[[str], Path]
+) -> None:
+    path = shared("reference/authors-weights/MSLapSRN_D5R8.mat")
+    assert lapsr("weights", "import", path).out.strip() == "mslapsrn-d5r8"
+    ran = lapsr("weights", "info", "mslapsrn-d5r8")
+    assert "222,801" in ran.out
+    assert "halo 72 input pixels" in ran.out
+    assert "cached" in lapsr("weights", "list").out
+
+
+@pytest.mark.parametrize("config", [SMALL_CONFIGS[0], SMALL_CONFIGS[4]], ids=lambda c: c.title)
+def test_onnx_gives_the_same_pictures(tmp_path: Path, config: PyramidConfig) -> None:
+    path = tmp_path / "a.onnx"
+    export(some_weights(config), path, source="a")
+    model = some_weights(config).model("a")
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    assert [output.name for output in session.get_outputs()] == [f"x{s}" for s in config.scales]
+    for height, width in ((1, 1), (5, 30), (31, 8)):
+        luma = torch.rand(1, 1, height, width)
+        outputs = session.run(None, {"luma": luma.numpy()})
+        for ours, theirs in zip(model(luma).values(), outputs, strict=True):
+            np.testing.assert_allclose(theirs, ours.numpy(), atol=2e-6)
+
+
+def test_export_by_the_ending(lapsr: Callable[..., Ran], tmp_path: Path) -> None:
+    ran = lapsr("weights", "export", "lapsr-draft", "-o", tmp_path / "d.safetensors")
+    assert ran.code == 0
+    exported = load_file(tmp_path / "d.safetensors")
+    original = weights.load("lapsr-draft").state_dict()
+    assert all(torch.equal(exported[name], original[name]) for name in original)
+    assert lapsr("weights", "export", "lapsr-draft", "-o", tmp_path / "d.tflite").code == 2
+    assert (
+        lapsr("weights", "export", "lapsr-draft", "-o", "/proc/lapsr/d.safetensors").code
+        == WeightsError.exit_code
+    )
