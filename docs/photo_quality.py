@@ -20,8 +20,8 @@ from PIL import Image
 from lapsr_cli import image_io, weights
 from lapsr_cli.device.selection import choose
 from lapsr_cli.inference.evaluation import Evaluator
-from lapsr_cli.metrics import protocol
 from lapsr_cli.inference.runtime import Runtime
+from lapsr_cli.metrics import protocol
 
 
 def luma(path: Path) -> torch.Tensor:

@@ -33,10 +33,10 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
     from lapsr_cli.network.fused import FusedPyramid
     from lapsr_cli.network.pyramid import LaplacianPyramid
     from lapsr_cli.train import optimizer
+    from lapsr_cli.train.dataset import Pictures
     from lapsr_cli.train.ema import Ema
     from lapsr_cli.train.loss import PyramidLoss
     from lapsr_cli.train.patches import Patches
-    from lapsr_cli.train.dataset import Pictures
     from lapsr_cli.train.recipe import Recipe
 
     tricks = options.variant.split()

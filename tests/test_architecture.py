@@ -1,12 +1,14 @@
-"""The shape of the house: floors, doors, and what every command owes its user."""
+"""The layers of the package, and what every command owes its user."""
 
 from __future__ import annotations
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import click
@@ -20,35 +22,30 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "src" / "lapsr_cli"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-FLOORS: list[list[str]] = [
-    ["errors", "lines"],
-    ["model", "processor"],
-    ["codegen"],
-    ["color", "compiled", "fused", "relay", "resize", "rows", "tiling"],
-    ["narrow", "upsampling", "winograd"],
-    ["climbs", "half", "quantized"],
-    ["strips"],
-    ["metrics"],
-    ["calibration", "composition", "files"],
-    ["image_io", "device", "memory", "weights"],
-    ["sizes", "transfer"],
-    ["runtime"],
-    ["evaluation", "passes"],
-    ["upscaler"],
-    ["report", "page"],
-    ["batch", "train", "compare"],
-    ["bench"],
-    ["cli"],
-    ["__main__"],
-]
-"""Lowest first: a room imports only from the rows above it in this list, and from itself."""
 
-RANK = {room: rank for rank, row in enumerate(FLOORS) for room in row}
+def layers() -> Iterator[tuple[str, ...]]:
+    """The modules of each row of CONTRIBUTING.md's table, lowest layer first."""
+    section = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("## Architecture")[1]
+    table = section[section.index("|---|---|") :].split("\n\n")[0]
+    for row in table.splitlines()[1:]:
+        yield tuple(re.findall(r"`([\w.]+)`", row.split("|")[1]))
+
+
+RANK = {entry: rank for rank, row in enumerate(layers()) for entry in row}
 HEAVY = {"torch", "numpy", "scipy", "PIL", "rich", "requests", "safetensors", "jinja2"}
 
 
-def room_of(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def name_of(path: Path) -> str:
+    """The module of a file without "lapsr_cli.": cpu.kernels.winograd, or cpu.kernels."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts).removesuffix(".__init__") if len(parts) > 1 else parts[0]
+
+
+def entry_of(module: str) -> str | None:
+    """The most specific row of the table that a module belongs to."""
+    while module and module not in RANK:
+        module = module.rpartition(".")[0]
+    return module or None
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -59,59 +56,60 @@ def imported(path: Path) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             assert node.module
-            if node.module == "lapsr_cli":
-                yield from (f"lapsr_cli.{alias.name}" for alias in node.names)
-            else:
-                yield node.module
+            for alias in node.names:
+                name = f"{node.module}.{alias.name}"
+                is_module = PACKAGE.parent.joinpath(*name.split(".")).with_suffix(".py").is_file()
+                yield name if is_module or node.module == "lapsr_cli" else node.module
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_a_room_imports_only_from_floors_below(path: Path) -> None:
-    room = room_of(path)
-    if room == "__init__":
-        return
+def inner_imports(path: Path) -> Iterator[str]:
+    """Modules of this package that a file imports, without "lapsr_cli."."""
     for module in imported(path):
-        if not module.startswith("lapsr_cli.") or module == "lapsr_cli.__version__":
-            continue
-        target = module.split(".")[1]
-        assert target == room or RANK[target] < RANK[room], f"{room} imports {target}"
+        if module.startswith("lapsr_cli.") and module != "lapsr_cli.__version__":
+            yield module.removeprefix("lapsr_cli.")
 
 
-def test_every_module_has_its_floor() -> None:
-    assert {room_of(path) for path in MODULES} - {"__init__"} == set(RANK)
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_module_imports_only_from_layers_below(path: Path) -> None:
+    if name_of(path) == "__init__":
+        return
+    own = entry_of(name_of(path))
+    if own is None:  # a package whose modules have rows of their own: a docstring, no imports
+        assert not list(inner_imports(path))
+        return
+    for module in inner_imports(path):
+        target = entry_of(module)
+        assert target, f"{path} imports {module}, which is in no layer"
+        assert target == own or RANK[target] < RANK[own], f"{own} imports {target}"
 
 
-def test_click_and_printing_stay_on_the_top_floor() -> None:
+def test_every_module_has_its_layer_and_every_layer_a_module() -> None:
+    packages = {entry.rpartition(".")[0] for entry in RANK}
+    modules = {name_of(path) for path in MODULES} - {"__init__"}
+    assert {entry_of(module) for module in modules - packages} == set(RANK)
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    files = {name_of(path): path for path in MODULES}
+    graph = {
+        name: {module for module in inner_imports(path) if module in files} - {name}
+        for name, path in files.items()
+        if name != "__init__"
+    }
+    list(TopologicalSorter(graph).static_order())  # raises CycleError
+
+
+def test_click_and_printing_stay_in_cli() -> None:
     for path in MODULES:
         source = path.read_text(encoding="utf-8")
-        if room_of(path) not in {"cli", "__main__"}:
+        if name_of(path).split(".")[0] not in {"cli", "__main__"}:
             assert "click" not in set(imported(path)), path
             assert "print(" not in source, path
 
 
-def test_mathematics_knows_no_files_and_no_logging() -> None:
+def test_arithmetic_knows_no_files_and_no_logging() -> None:
     for path in MODULES:
-        if room_of(path) in {
-            "calibration",
-            "climbs",
-            "codegen",
-            "compiled",
-            "composition",
-            "half",
-            "narrow",
-            "processor",
-            "rows",
-            "quantized",
-            "upsampling",
-            "model",
-            "color",
-            "fused",
-            "strips",
-            "winograd",
-            "resize",
-            "tiling",
-            "metrics",
-        }:
+        if name_of(path).split(".")[0] in {"network", "pixels", "metrics", "cpu"}:
             assert not {"pathlib", "os", "io", "logging"} & set(imported(path)), path
 
 
@@ -178,7 +176,7 @@ def test_help_and_import_load_nothing_heavy(statement: str) -> None:
     assert not HEAVY & set(loaded)
 
 
-def test_the_package_is_the_python_door() -> None:
+def test_upscaler_is_the_python_api() -> None:
     code = "import lapsr_cli; print(lapsr_cli.Upscaler.__module__, sorted(lapsr_cli.__all__))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split()[0] == "lapsr_cli.upscaler"

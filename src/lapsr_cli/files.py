@@ -140,7 +140,7 @@ def sweep(folders: Iterable[Path]) -> int:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """A binary file to write that appears at ``path`` only when the block ends without an error.
 
     It is written beside its place under a temporary name and renamed, so ``path`` never holds

@@ -14,10 +14,11 @@ from PIL import Image
 from lapsr_cli import weights
 from lapsr_cli.device.selection import Device, Precision, choose
 from lapsr_cli.errors import UsageError
-from lapsr_cli.image_io import Picture, from_pil, to_pil
-from lapsr_cli.network.pyramid import LaplacianPyramid
+from lapsr_cli.image_io import from_pil, to_pil
 from lapsr_cli.inference.batching import Advance, Passes, Pyramid, Result, Task, Windows
 from lapsr_cli.inference.runtime import Runtime
+from lapsr_cli.network.pyramid import LaplacianPyramid
+from lapsr_cli.pixels.picture import Picture
 from lapsr_cli.weights.manifest import manifest
 
 __all__ = ["Models", "Upscaler"]

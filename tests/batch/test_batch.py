@@ -20,16 +20,16 @@ import pytest
 import torch
 from PIL import Image
 
-from lapsr_cli.batch import targets as sizes
 from lapsr_cli.batch import pipeline
 from lapsr_cli.batch.budget import Budget
 from lapsr_cli.batch.limits import Limits
 from lapsr_cli.batch.pipeline import run
 from lapsr_cli.batch.planning import Selection, Work, plan
-from lapsr_cli.cli.interrupts import stop_signal
 from lapsr_cli.batch.report import Outcome, Output, Report
-from lapsr_cli.inference.runtime import Launched
 from lapsr_cli.batch.targets import Target
+from lapsr_cli.cli.interrupts import stop_signal
+from lapsr_cli.inference.runtime import PendingResult
+from lapsr_cli.pixels import resize
 from lapsr_cli.upscaler import Upscaler
 from tests.conftest import Ran, draw, run_lapsr
 
@@ -279,7 +279,7 @@ def breaks(*_: object, **__: object) -> Any:
     raise Broken("a fault of ours")
 
 
-@pytest.mark.parametrize("where", ["shrunk", "image_io.losses", "image_io.read", "image_io.probe"])
+@pytest.mark.parametrize("where", ["resized", "image_io.losses", "image_io.read", "image_io.probe"])
 @pytest.mark.parametrize("devices", [1, 2])
 def test_a_fault_in_a_thread_ends_the_run_with_it(
     tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch, where: str, devices: int
@@ -302,11 +302,11 @@ def test_a_fault_of_one_device_ends_the_others(
     good, bad = (Upscaler.from_weights(tiny, device="cpu") for _ in range(2))
     broken = threading.Event()
 
-    def breaks_down(*_: object) -> Launched:
+    def breaks_down(*_: object) -> PendingResult:
         broken.set()
         raise Broken("burnt")
 
-    def waits(*arguments: Any) -> Launched:
+    def waits(*arguments: Any) -> PendingResult:
         broken.wait(PATIENCE)
         return healthy(*arguments)
 
@@ -334,12 +334,12 @@ def test_no_memory_for_shrinking_is_that_pictures_failure(
 ) -> None:
     draw_some(tmp_path, 4)
 
-    def shrunk(picture: Any, size: Any) -> Any:
+    def resized(picture: Any, size: Any) -> Any:
         if size.width == 3 * 21:
             torch.empty(1 << 60, dtype=torch.uint8)  # torch says it in its own words
-        return sizes.shrunk(picture, size)
+        return resize.resized(picture, size)
 
-    monkeypatch.setattr(pipeline, "shrunk", shrunk)
+    monkeypatch.setattr(pipeline, "resized", resized)
     found = {
         outcome.source.name: outcome for outcome in outcomes(selection(tmp_path, "3"), upscaler)
     }

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lapsr_cli.batch import targets as sizes
+from lapsr_cli.batch.targets import Target, enlargement
 from lapsr_cli.errors import UsageError
-from lapsr_cli.image_io import Picture, Samples
-from lapsr_cli.pixels.resize import resize
-from lapsr_cli.batch.targets import Size, Target, enlargement, shrunk
+from lapsr_cli.pixels import resize as resizing
+from lapsr_cli.pixels.picture import Picture, Samples, Size
+from lapsr_cli.pixels.resize import resize, resized
 
 sides = st.integers(1, 40)
 
@@ -49,7 +49,7 @@ def test_shrunk_is_resize_rounded(
     factor = Fraction(times)
     height, width = (factor.denominator * side for side in size)
     picture = Picture(drawn(height, width, channels, deep=deep, seed=seed))
-    result = shrunk(picture, Size(int(factor * height), int(factor * width)))
+    result = resized(picture, Size(int(factor * height), int(factor * width)))
     exact = resize(planes(picture.pixels), float(factor)).permute(1, 2, 0).numpy()
     exact = exact[: result.height, : result.width].clip(0, picture.full)  # ceil of a hair more
     apart = np.abs(np.atleast_3d(result.pixels) - exact)
@@ -63,7 +63,7 @@ def test_shrunk_is_pillows_bicubic_away_from_the_edges(height: int, width: int) 
     """Another hand's antialiased bicubic, also a = -0.5; it repeats no pixel at the edge, and
     rounds and cuts to 8 bits between the axes."""
     pixels = 64 + drawn(80, 80, 3) // 2
-    ours = shrunk(Picture(pixels), Size(height, width)).pixels.astype(int)
+    ours = resized(Picture(pixels), Size(height, width)).pixels.astype(int)
     theirs = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
     inner = (slice(3, -3), slice(3, -3))
     assert np.abs(ours[inner] - theirs[inner]).max() <= 1
@@ -81,11 +81,11 @@ def test_strips_of_any_height_give_the_same_bytes(
     clear = drawn(*size, 1, seed=1) if alpha else None
     picture = Picture(drawn(*size, 3), clear)
     wanted = Size(min(size[0], result[0]), min(size[1], result[1]))
-    whole = shrunk(picture, wanted)
+    whole = resized(picture, wanted)
     with pytest.MonkeyPatch.context() as patch:
         ratio = max(1.0, size[0] / wanted.height)
-        patch.setattr(sizes, "_STRIP_BYTES", rows * 16 * size[1] * ratio)
-        strips = shrunk(picture, wanted)
+        patch.setattr(resizing, "_STRIP_BYTES", rows * 16 * size[1] * ratio)
+        strips = resized(picture, wanted)
     assert np.array_equal(whole.pixels, strips.pixels)
     if alpha:
         assert whole.alpha is not None
@@ -96,12 +96,12 @@ def test_strips_of_any_height_give_the_same_bytes(
 def test_a_flat_picture_stays_flat_in_both_depths() -> None:
     for value, dtype in ((255, np.uint8), (1, np.uint8), (65535, np.uint16), (40_001, np.uint16)):
         flat = np.full((31, 47, 3), value, dtype)
-        assert (shrunk(Picture(flat), Size(13, 29)).pixels == value).all()
+        assert (resized(Picture(flat), Size(13, 29)).pixels == value).all()
 
 
 def test_sixteen_bits_are_finer_than_eight() -> None:
     ramp = np.broadcast_to(np.linspace(0, 65535, 2000).astype(np.uint16), (8, 2000))
-    result = shrunk(Picture(np.ascontiguousarray(ramp)), Size(4, 1000)).pixels
+    result = resized(Picture(np.ascontiguousarray(ramp)), Size(4, 1000)).pixels
     assert len(np.unique(result)) > 900
 
 
@@ -111,7 +111,7 @@ def test_what_is_clear_does_not_bleed_when_shrinking() -> None:
     pixels[:, :20], pixels[:, 20:] = (255, 0, 0), (0, 255, 0)
     alpha = np.zeros((40, 40), np.uint8)
     alpha[:, :20] = 255
-    result = shrunk(Picture(pixels, alpha), Size(15, 15))
+    result = resized(Picture(pixels, alpha), Size(15, 15))
     assert result.alpha is not None
     seen = result.alpha > 0
     assert seen.any()
@@ -122,8 +122,8 @@ def test_what_is_clear_does_not_bleed_when_shrinking() -> None:
 
 def test_opaque_stays_opaque_and_changes_nothing() -> None:
     pixels = drawn(33, 41, 3)
-    plain = shrunk(Picture(pixels), Size(20, 17))
-    opaque = shrunk(Picture(pixels, np.full((33, 41), 255, np.uint8)), Size(20, 17))
+    plain = resized(Picture(pixels), Size(20, 17))
+    opaque = resized(Picture(pixels, np.full((33, 41), 255, np.uint8)), Size(20, 17))
     assert opaque.alpha is not None
     assert (opaque.alpha == 255).all()
     assert np.abs(opaque.pixels.astype(int) - plain.pixels).max() <= 1
@@ -132,7 +132,7 @@ def test_opaque_stays_opaque_and_changes_nothing() -> None:
 
 def test_the_size_it_has_is_the_picture_itself() -> None:
     picture = Picture(drawn(5, 6, 3))
-    assert shrunk(picture, Size(5, 6)) is picture
+    assert resized(picture, Size(5, 6)) is picture
 
 
 decimals = st.decimals(1, 64, places=4, allow_nan=False, allow_infinity=False)

@@ -13,21 +13,22 @@ import torch
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
-from lapsr_cli.bench import quality, session, speed, end_to_end as stages, ablations as study
+from lapsr_cli.bench import ablations as study
+from lapsr_cli.bench import end_to_end as stages
+from lapsr_cli.bench import quality, session, speed
+from lapsr_cli.bench.ablations import StudyOptions
 from lapsr_cli.bench.machine import this_machine
 from lapsr_cli.bench.meters import EnergyMeter, MemoryMeter, package_counters
 from lapsr_cli.bench.quality import Original
 from lapsr_cli.bench.speed import SpeedOptions, size_of
-from lapsr_cli.bench.ablations import StudyOptions
 from lapsr_cli.device.selection import choose
 from lapsr_cli.errors import NothingMatched, UnreadablePicture, UsageError
+from lapsr_cli.inference.batching import Windows
 from lapsr_cli.inference.evaluation import Evaluator
-from lapsr_cli.image_io import Picture
+from lapsr_cli.inference.runtime import Runtime
 from lapsr_cli.metrics import protocol
 from lapsr_cli.network.pyramid import LaplacianPyramid, PyramidConfig
-from lapsr_cli.inference.batching import Windows
-from lapsr_cli.inference.runtime import Runtime
-from lapsr_cli.batch.targets import Size
+from lapsr_cli.pixels.picture import Picture, Size
 from lapsr_cli.upscaler import Upscaler
 from tests.conftest import Ran, draw, run_lapsr, tiny_network
 

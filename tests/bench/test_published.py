@@ -12,8 +12,8 @@ from PIL import Image
 
 from lapsr_cli import weights
 from lapsr_cli.device.selection import choose
-from lapsr_cli.metrics.protocol import Score, bicubic, degrade, luma_of, score
 from lapsr_cli.inference.runtime import Runtime
+from lapsr_cli.metrics.protocol import Score, bicubic, degrade, luma_of, score
 
 Table = dict[tuple[str, str, int], tuple[float, float | None]]
 

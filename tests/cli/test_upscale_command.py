@@ -20,7 +20,7 @@ from PIL import Image
 
 from lapsr_cli import weights
 from lapsr_cli.batch.planning import prepare_folder
-from lapsr_cli.files import whole_file
+from lapsr_cli.files import atomic_write
 from tests.conftest import PICTURES, Ran, draw, run_lapsr
 
 Lapsr = Callable[..., Ran]
@@ -384,7 +384,7 @@ def test_a_killed_run_leaves_only_whole_pictures_and_can_be_repeated(
 
 def test_a_model_of_ones_own(lapsr: Lapsr, tmp_path: Path) -> None:
     own = tmp_path / "own.safetensors"
-    with whole_file(own) as file:
+    with atomic_write(own) as file:
         file.write(weights.obtain("lapsr-draft", offline=True).read_bytes())
     draw(tmp_path / "a.png")
     ran = lapsr("upscale", tmp_path / "a.png", "-o", tmp_path / "out", "-m", own)

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lapsr_cli.cpu.scheduler import relay
+from lapsr_cli.cpu.scheduler import run_stages
 
 Stage = Callable[[int], Iterable[int]]
 
@@ -59,7 +59,7 @@ def test_every_stage_has_all_items_in_their_order(
         expected.append([made for item in expected[-1] for made in repeated(each)(item)])
         seen.append([])
         stages += [repeated(each), noted(seen[-1])]
-    relay(range(count), stages, threads)
+    run_stages(range(count), stages, threads)
     assert seen == expected
 
 
@@ -81,7 +81,7 @@ def test_threads_work_at_the_same_time_each_with_one_core_and_none_twice_at_a_st
 
         return work
 
-    relay(range(5), [stage(0), stage(1)], 2)
+    run_stages(range(5), [stage(0), stage(1)], 2)
     assert cores == {1}
 
 
@@ -102,7 +102,7 @@ def test_what_goes_wrong_is_raised_and_nobody_goes_on(*, threads: int, at_source
         return [item]
 
     with pytest.raises(Broken):
-        relay(numbers(), [stage, noted(done)], threads)
+        run_stages(numbers(), [stage, noted(done)], threads)
     assert done == list(range(len(done)))
     assert len(done) <= 5
 
@@ -126,7 +126,7 @@ def test_what_went_wrong_keeps_no_item(threads: int) -> None:
     gc.disable()
     try:
         with pytest.raises(Broken) as raised:
-            relay(tensors(), [breaks, breaks], threads)
+            run_stages(tensors(), [breaks, breaks], threads)
         del raised
         assert len(kept) > 4
         assert [each() for each in kept] == [None] * len(kept)
@@ -149,7 +149,7 @@ def test_few_items_wait() -> None:
         assert len(made) - len(done) <= 8
         return []
 
-    relay(numbers(), [repeated(1), repeated(1), slow], 4)
+    run_stages(numbers(), [repeated(1), repeated(1), slow], 4)
     assert len(done) == 30
 
 
@@ -163,5 +163,5 @@ def test_one_thread_brings_an_item_through_before_it_takes_the_next() -> None:
 
         return work
 
-    relay(range(2), [stage("a"), stage("b")], 1)
+    run_stages(range(2), [stage("a"), stage("b")], 1)
     assert order == ["a0", "b0", "a1", "b1"]

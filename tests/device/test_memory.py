@@ -68,7 +68,7 @@ def test_what_was_freed_and_kept_is_free() -> None:
 def test_what_the_system_would_not_give_is_demanded_in_vain() -> None:
     refused, given, kept = said(
         "def gives(size):\n"
-        "    try:\n        demand_memory(size)\n"
+        "    try:\n        ensure_allocatable(size)\n"
         "    except MemoryError:\n        return 0\n"
         "    return 1\n"
         "limit('DATA', 400 << 20)\nkeep_freed_memory()\n"

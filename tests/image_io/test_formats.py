@@ -19,8 +19,6 @@ from lapsr_cli.image_io import (
     Encoding,
     Metadata,
     Photo,
-    Picture,
-    Samples,
     Timing,
     check_size,
     from_pil,
@@ -34,6 +32,7 @@ from lapsr_cli.image_io import (
     to_pil,
     write,
 )
+from lapsr_cli.pixels.picture import Picture, Samples
 from tests import drawn_files
 
 WHITE = (255, 255, 255)

@@ -21,7 +21,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from lapsr_cli.errors import UnreadablePicture, UnwritablePicture
-from lapsr_cli.image_io import READABLE, SUFFIXES, Photo, Picture, probe, read, write
+from lapsr_cli.image_io import READABLE, SUFFIXES, Photo, probe, read, write
+from lapsr_cli.pixels.picture import Picture
 from tests import drawn_files
 from tests.conftest import draw
 

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from lapsr_cli.errors import UnreadablePicture, UnwritablePicture
-from lapsr_cli.image_io import Encoding, Metadata, Photo, Picture, losses, read, write
+from lapsr_cli.image_io import Encoding, Metadata, Photo, losses, read, write
 from lapsr_cli.image_io import exif as block_of
 from lapsr_cli.image_io.ifd import Damaged
+from lapsr_cli.pixels.picture import Picture
 from tests import drawn_files
 from tests.drawn_files import IPTC, MAKER_NOTE, THUMBNAIL, values
 

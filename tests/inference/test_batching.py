@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lapsr_cli.device.selection import Device, choose
-from lapsr_cli.errors import DeviceError
-from lapsr_cli.image_io import Picture, Samples
-from lapsr_cli.network.pyramid import LaplacianPyramid, PyramidConfig
-from lapsr_cli.inference.batching import Passes, Result, Task, Windows
-from lapsr_cli.inference.runtime import Launched, OutOfMemory, Runtime
 from lapsr_cli.device.transfer import Download, Transfer
+from lapsr_cli.errors import DeviceError
+from lapsr_cli.inference.batching import Passes, Result, Task, Windows
+from lapsr_cli.inference.runtime import OutOfMemory, PendingResult, Runtime
+from lapsr_cli.network.pyramid import LaplacianPyramid, PyramidConfig
+from lapsr_cli.pixels.picture import Picture, Samples
 from lapsr_cli.upscaler import Upscaler
 from tests.conftest import random_network, tiny_network
 
@@ -257,7 +257,7 @@ class Later(Download):
 class Small(Runtime):
     """A device that holds ``most`` pixels of windows at a time, and says so as devices do."""
 
-    def launch(self, windows: Tensor, scales: Iterable[int]) -> Launched:
+    def launch(self, windows: Tensor, scales: Iterable[int]) -> PendingResult:
         if windows.shape[0] * windows.shape[2] * windows.shape[3] > self.most:
             self.refused += 1
             raise OutOfMemory("cannot hold it")

@@ -15,15 +15,15 @@ from PIL import Image
 
 from lapsr_cli import weights
 from lapsr_cli.device import selection as device
-from lapsr_cli.pixels.color import rgb_to_ycbcr, ycbcr_to_rgb
 from lapsr_cli.device.selection import choose
 from lapsr_cli.errors import DeviceError, LapsrError, UsageError
-from lapsr_cli.image_io import Picture
+from lapsr_cli.inference.batching import Task, Windows
+from lapsr_cli.inference.runtime import Runtime
 from lapsr_cli.metrics.psnr import psnr
 from lapsr_cli.network.pyramid import LaplacianPyramid, PyramidConfig
-from lapsr_cli.inference.batching import Task, Windows
+from lapsr_cli.pixels.color import rgb_to_ycbcr, ycbcr_to_rgb
+from lapsr_cli.pixels.picture import Picture
 from lapsr_cli.pixels.resize import resize
-from lapsr_cli.inference.runtime import Runtime
 from lapsr_cli.upscaler import Upscaler
 from tests.conftest import PICTURES
 

@@ -8,8 +8,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lapsr_cli.network.pyramid import Halo, LaplacianPyramid, PyramidConfig, halo
 from lapsr_cli.inference.tiling import _count, cut, fit, plan
+from lapsr_cli.network.halo import Halo, halo
+from lapsr_cli.network.pyramid import LaplacianPyramid, PyramidConfig
 from tests.conftest import random_network
 
 sides = st.integers(1, 90)

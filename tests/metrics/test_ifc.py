@@ -264,5 +264,5 @@ def test_the_protocol_rounds_and_shaves_first() -> None:
 def test_the_protocol_has_none_for_what_is_too_small() -> None:
     hr = torch.from_numpy(drawn(200, SMALLEST_SIDE + 2 * 2))
     assert protocol.information_fidelity(hr, hr, 2) is not None
-    smaller = hr[:, :-2]
-    assert protocol.information_fidelity(smaller, smaller, 2) is None
+    minimum = hr[:, :-2]
+    assert protocol.information_fidelity(minimum, minimum, 2) is None

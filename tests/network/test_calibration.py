@@ -14,19 +14,19 @@ from PIL import Image
 from torch import Tensor
 
 from lapsr_cli import weights
-from lapsr_cli.device import selection as device
 from lapsr_cli.bench.quality import read_originals
-from lapsr_cli.network.calibration import _read_in, patterns, ranges_of
+from lapsr_cli.cpu.quantization import layer_params, quantized_weights
+from lapsr_cli.cpu.streaming import StreamingPyramid
+from lapsr_cli.device import selection as device
+from lapsr_cli.device.cpu_features import Processor
 from lapsr_cli.device.selection import choose
 from lapsr_cli.errors import DeviceError, UsageError, WeightsError, WeightsMismatch
-from lapsr_cli.inference.evaluation import Evaluator
 from lapsr_cli.image_io import read
-from lapsr_cli.metrics import protocol
-from lapsr_cli.network.pyramid import LaplacianPyramid, Level, PyramidConfig
-from lapsr_cli.device.cpu_features import Processor
-from lapsr_cli.cpu.quantization import quantized_weights, scales_of
+from lapsr_cli.inference.evaluation import Evaluator
 from lapsr_cli.inference.runtime import Runtime
-from lapsr_cli.cpu.streaming import StripPyramid
+from lapsr_cli.metrics import protocol
+from lapsr_cli.network.calibration import _read_in, patterns, ranges_of
+from lapsr_cli.network.pyramid import LaplacianPyramid, Level, PyramidConfig
 from lapsr_cli.weights.stored import Weights, read_safetensors, write_safetensors
 from tests.conftest import PICTURES, SMALL_CONFIGS, Ran, random_network, tiny_network
 from tests.cpu.kernels.test_int8 import needs_vnni
@@ -113,7 +113,7 @@ def test_the_network_in_8_bits_is_the_one_written_out(config: PyramidConfig) -> 
     """Against float64: a rounding that falls the other way may go through some layers, so what is
     apart is compared with what 8 bits cost."""
     model = tiny_network(config)
-    scales = scales_of(ranges_of(model))
+    scales = layer_params(ranges_of(model))
 
     def convolve(conv: torch.nn.Conv2d, read_in: Tensor, where: tuple[int, int, int]) -> Tensor:
         number, block, place = where
@@ -123,7 +123,7 @@ def test_the_network_in_8_bits_is_the_one_written_out(config: PyramidConfig) -> 
         rounded, steps = quantized_weights(conv.weight.float() * read_steps)
         return F.conv2d(codes, rounded * steps.double()[:, None, None, None], conv.bias, padding=1)
 
-    strips = StripPyramid(config, scales=scales, strip_pixels=200).requires_grad_(False)
+    strips = StreamingPyramid(config, scales=scales, strip_pixels=200).requires_grad_(False)
     strips.load_state_dict(model.state_dict())
     luma = torch.stack([drawn(37, 29, seed)[None] for seed in (1, 2)])
     made = strips(luma.float())

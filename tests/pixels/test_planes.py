@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lapsr_cli.pixels import planes as composition
 from lapsr_cli.pixels.color import luma, ycbcr_to_rgb
-from lapsr_cli.pixels.planes import put_together, taken_apart
+from lapsr_cli.pixels.planes import merge, split
 from lapsr_cli.pixels.resize import resize
 
 DTYPES = st.sampled_from([torch.uint8, torch.uint16])
@@ -29,14 +29,14 @@ def test_rows_at_a_time_are_the_whole(
     shape: tuple[int, int, int, int], scale: int, rows: int, dtype: torch.dtype
 ) -> None:
     batch, _, height, width = shape
-    parts = taken_apart(drawn(shape, 0))
+    parts = split(drawn(shape, 0))
     made = [1.2 * drawn((batch, 1, scale * height, scale * width), seed) for seed in (1, 2)]
     alpha = None if parts.alpha is None else made[1]
     results = []
     for pixels in (1 << 30, rows * batch * scale**2 * width):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(composition, "_BLOCK_PIXELS", pixels)
-            results.append(put_together(parts, made[0], alpha, scale, dtype))
+            results.append(merge(parts, made[0], alpha, scale, dtype))
     whole, in_rows = (result.numpy().astype(np.int64) for result in results)
     assert whole.shape == (batch, shape[1], scale * height, scale * width)
     assert np.abs(whole - in_rows).max() <= (dtype == torch.uint16)
@@ -46,21 +46,21 @@ def test_rows_at_a_time_are_the_whole(
 def test_colours_are_the_luma_and_bicubic_chroma(height: int, width: int, seed: int) -> None:
     """Against the definition in float64."""
     rgb = drawn((1, 3, height, width), seed)
-    parts = taken_apart(rgb)
+    parts = split(rgb)
     torch.testing.assert_close(parts.luma, luma(rgb))
     made = drawn((1, 1, 2 * height, 2 * width), seed + 1)
     assert parts.chroma is not None
     ycbcr = torch.cat([made.double(), resize(parts.chroma.double(), 2.0)], dim=1)
     expected = (ycbcr_to_rgb(ycbcr).clamp(0, 1) * 255).round()
-    result = put_together(parts, made, None, 2, torch.uint8)
+    result = merge(parts, made, None, 2, torch.uint8)
     assert (result.double() - expected).abs().max() <= 1
 
 
 def test_an_opaque_alpha_is_not_for_the_network() -> None:
     samples = torch.cat([drawn((1, 3, 4, 5), 0), torch.ones(1, 1, 4, 5)], dim=1)
-    parts = taken_apart(samples)
+    parts = split(samples)
     assert parts.alpha is None
-    result = put_together(parts, drawn((1, 1, 8, 10), 1), None, 2, torch.uint8)
+    result = merge(parts, drawn((1, 1, 8, 10), 1), None, 2, torch.uint8)
     assert result.shape == (1, 4, 8, 10)
     assert (result[:, 3] == 255).all()
 
@@ -70,9 +70,9 @@ def test_what_is_transparent_all_around_stays_so_and_is_black(*, is_upright: boo
     alpha = torch.ones(1, 1, 6, 6)
     alpha[..., :4] = 0
     alpha = alpha if is_upright else alpha.mT
-    parts = taken_apart(torch.cat([drawn((1, 3, 6, 6), 0), alpha], dim=1))
+    parts = split(torch.cat([drawn((1, 3, 6, 6), 0), alpha], dim=1))
     made = drawn((1, 1, 12, 12), 1)
-    result = put_together(parts, made, torch.full((1, 1, 12, 12), 0.6), 2, torch.uint8)
+    result = merge(parts, made, torch.full((1, 1, 12, 12), 0.6), 2, torch.uint8)
     result = result if is_upright else result.mT
     assert (result[..., :6] == 0).all()
     assert (result[:, 3, :, 6:10] == round(0.6 * 255)).all()

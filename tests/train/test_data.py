@@ -21,17 +21,17 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from lapsr_cli.pixels import resize
 from lapsr_cli.device.selection import choose
 from lapsr_cli.errors import NothingMatched, UnreadablePicture, UsageError
 from lapsr_cli.inference.evaluation import bicubic_score
 from lapsr_cli.metrics import protocol
 from lapsr_cli.network.pyramid import PyramidConfig
+from lapsr_cli.pixels import resize
+from lapsr_cli.train.dataset import Pictures, load, paths_in, read_luma
 from lapsr_cli.train.degrade import Degradation
+from lapsr_cli.train.distributed import Ranks
 from lapsr_cli.train.loss import Part
 from lapsr_cli.train.patches import Draw, Patches, cut
-from lapsr_cli.train.dataset import Pictures, load, paths_in, read_luma
-from lapsr_cli.train.distributed import Ranks
 from lapsr_cli.train.recipe import Recipe
 from lapsr_cli.train.validation import Validator, open_sets
 from tests.conftest import draw

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from lapsr_cli.train import optimizer
+from lapsr_cli.train.dataset import Pictures
 from lapsr_cli.train.initial import initial_model
 from lapsr_cli.train.loss import PyramidLoss
 from lapsr_cli.train.patches import Patches
-from lapsr_cli.train.dataset import Pictures
 from lapsr_cli.train.recipe import Recipe
 
 pytestmark = [

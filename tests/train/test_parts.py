@@ -29,11 +29,11 @@ from lapsr_cli.network.pyramid import LaplacianPyramid, Level, PyramidConfig
 from lapsr_cli.train import checkpoint, curve, optimizer
 from lapsr_cli.train.checkpoint import Checkpoint, Progress
 from lapsr_cli.train.ema import Ema
-from lapsr_cli.train.run_dir import RunFolder
 from lapsr_cli.train.initial import initial_model
 from lapsr_cli.train.loss import Part, PyramidLoss, penalty
 from lapsr_cli.train.muon import orthogonalized
 from lapsr_cli.train.recipe import PRESETS, Loss, Recipe, Reduction
+from lapsr_cli.train.run_dir import RunFolder
 from tests.conftest import ROOT
 
 Doubles = NDArray[np.float64]

@@ -24,15 +24,15 @@ import torch
 from PIL import Image
 
 from lapsr_cli import cli, weights
-from lapsr_cli.pixels.color import luma
 from lapsr_cli.device.selection import choose
 from lapsr_cli.metrics import protocol
+from lapsr_cli.pixels.color import luma
 from lapsr_cli.train import checkpoint
-from lapsr_cli.train.run_dir import RunFolder
-from lapsr_cli.train.loop import Event, Pace, Step, Stopped, Trainer, Validated
 from lapsr_cli.train.distributed import Ranks
+from lapsr_cli.train.loop import Event, Pace, Step, Stopped, Trainer, Validated
 from lapsr_cli.train.recipe import Recipe
-from lapsr_cli.train.setup import Wishes, begin, settle
+from lapsr_cli.train.run_dir import RunFolder
+from lapsr_cli.train.setup import TrainOptions, begin, settle
 from tests.conftest import Ran, draw, unprivileged
 
 Lapsr = Callable[..., Ran]
@@ -119,7 +119,7 @@ def begun(run: Path, drawn: Drawn, *, pace: Pace | None = None, **recipe: Any) -
     """A trainer as the command makes it, without the command."""
     given = {"scales": (2, 4), "patch_size": 16, "batch_size": 4, "precision": "fp32", **recipe}
     fresh = not RunFolder(run).holds_a_run
-    wishes = Wishes(
+    wishes = TrainOptions(
         data=(str(drawn.data),),
         val=(str(drawn.val),),
         network={"depth": 1, "recursions": 1} if fresh else {},

@@ -11,9 +11,10 @@ import numpy as np
 from lapsr_cli import image_io
 from lapsr_cli.batch.limits import Limits, check
 from lapsr_cli.batch.planning import Work
+from lapsr_cli.batch.targets import Target, enlargement
 from lapsr_cli.errors import PictureError
 from lapsr_cli.image_io import SUFFIXES, Header
-from lapsr_cli.batch.targets import Size, Target, enlargement
+from lapsr_cli.pixels.picture import Size
 from lapsr_cli.upscaler import Upscaler
 
 __all__ = ["Forecast", "bytes_to_write", "forecasts", "seconds_per_pixel"]

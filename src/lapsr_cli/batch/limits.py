@@ -9,10 +9,11 @@ import torch
 
 from lapsr_cli import image_io
 from lapsr_cli.batch.planning import Work
+from lapsr_cli.batch.targets import LARGEST_CASCADE, Target, enlargement
+from lapsr_cli.device.memory import free_memory
 from lapsr_cli.errors import UnreadablePicture, UnwritablePicture, UsageError
 from lapsr_cli.image_io import SUFFIXES, Header
-from lapsr_cli.device.memory import free_memory
-from lapsr_cli.batch.targets import LARGEST_CASCADE, Size, Target, enlargement
+from lapsr_cli.pixels.picture import Size
 
 __all__ = ["Limits", "bytes_needed", "check", "check_targets"]
 

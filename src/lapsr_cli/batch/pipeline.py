@@ -26,15 +26,14 @@ from lapsr_cli import image_io
 from lapsr_cli.batch.budget import Budget
 from lapsr_cli.batch.limits import Limits, check
 from lapsr_cli.batch.planning import Selection, Work
-from lapsr_cli.errors import (
-    DiskFull,
-    PictureError,
-)
-from lapsr_cli.image_io import Photo, Picture
-from lapsr_cli.device.memory import free_memory, is_out_of_memory
-from lapsr_cli.inference.batching import Advance, Result, Task
 from lapsr_cli.batch.report import Outcome, Output
-from lapsr_cli.batch.targets import Size, Target, enlargement, shrunk
+from lapsr_cli.batch.targets import Target, enlargement
+from lapsr_cli.device.memory import free_memory, is_out_of_memory
+from lapsr_cli.errors import DiskFull, PictureError
+from lapsr_cli.image_io import Photo
+from lapsr_cli.inference.batching import Advance, Result, Task
+from lapsr_cli.pixels.picture import Picture, Size
+from lapsr_cli.pixels.resize import resized
 from lapsr_cli.upscaler import Upscaler
 
 __all__ = ["DECODERS", "run"]
@@ -317,7 +316,7 @@ class _Pipeline:
         sizes = [Size(frame.height, frame.width) for frame in opened.photo.frames]
         factor, base = target.factor(sizes[0]), opened.enlargements[target]
         frames = tuple(
-            shrunk(frame[base], size.times(factor))
+            resized(frame[base], size.times(factor))
             for frame, size in zip(opened.frames, sizes, strict=True)
         )
         image_io.write(replace(opened.photo, frames=frames), path, self.selection.encoding)

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Literal
 
 from lapsr_cli import image_io
-from lapsr_cli.errors import NothingMatched, PictureError, UsageError
-from lapsr_cli.files import Naming, Source, find, name_outputs
-from lapsr_cli.image_io import SUFFIXES, Encoding
+from lapsr_cli.batch.naming import Naming, name_outputs
 from lapsr_cli.batch.report import Outcome
 from lapsr_cli.batch.targets import Target
+from lapsr_cli.errors import NothingMatched, PictureError, UsageError
+from lapsr_cli.files import Source, find
+from lapsr_cli.image_io import SUFFIXES, Encoding
 
 __all__ = ["IfExists", "Plan", "Selection", "Work", "plan", "prepare_folder"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lapsr_cli.errors import UsageError
-from lapsr_cli.text import shown
+from lapsr_cli.text import printable
 
 __all__ = ["Outcome", "Output", "Report", "check_place", "in_utf8"]
 
@@ -94,7 +94,7 @@ def check_place(path: Path) -> None:
     except (ValueError, TypeError):
         is_report = False
     if not is_report:
-        raise UsageError(f"--report {shown(path)}: is there, and is no report; it stays")
+        raise UsageError(f"--report {printable(path)}: is there, and is no report; it stays")
 
 
 @dataclass

@@ -13,6 +13,7 @@ __all__ = ["LARGEST_CASCADE", "Target", "enlargement"]
 
 LARGEST_CASCADE = 64
 
+
 @dataclass(frozen=True, kw_only=True)
 class Target:
     """A size asked for: a scale, or a box in pixels that the picture is to fill.

@@ -14,9 +14,9 @@ from lapsr_cli.bench.timing import repeated
 from lapsr_cli.device.selection import Device
 from lapsr_cli.errors import UsageError
 from lapsr_cli.inference.evaluation import Evaluator
-from lapsr_cli.network.pyramid import LaplacianPyramid, PyramidConfig, Skip
 from lapsr_cli.inference.runtime import Runtime
-from lapsr_cli.batch.targets import Size
+from lapsr_cli.network.pyramid import LaplacianPyramid, PyramidConfig, Skip
+from lapsr_cli.pixels.picture import Size
 
 __all__ = ["Study", "StudyOptions", "measure", "networks"]
 

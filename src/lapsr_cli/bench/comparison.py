@@ -12,8 +12,8 @@ import torch
 
 import lapsr_cli
 from lapsr_cli.bench import runtimes as peers
-from lapsr_cli.bench.runtimes import Luma, Peer, PeerFailed, Work
 from lapsr_cli.bench.results import PeerSpeed, Timing
+from lapsr_cli.bench.runtimes import Luma, Peer, PeerFailed, Work
 from lapsr_cli.bench.timing import in_turn
 from lapsr_cli.device.selection import Device, FeaturePrecision
 from lapsr_cli.inference.runtime import Runtime

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lapsr_cli.bench.quality import Original
+from lapsr_cli.html.example import Example
 from lapsr_cli.inference.evaluation import Evaluator
 from lapsr_cli.metrics import protocol
-from lapsr_cli.html.example import Example
 
 __all__ = ["examples"]
 

@@ -15,15 +15,16 @@ import torch
 from lapsr_cli import image_io
 from lapsr_cli.batch import pipeline
 from lapsr_cli.batch.planning import Selection, plan
+from lapsr_cli.batch.targets import Target
 from lapsr_cli.bench.results import Stages
 from lapsr_cli.bench.timing import finish
 from lapsr_cli.device.selection import Device, training_precision
+from lapsr_cli.device.transfer import Transfer
 from lapsr_cli.errors import NothingMatched, UnreadablePicture
 from lapsr_cli.files import find
-from lapsr_cli.image_io import READABLE, Photo, Picture, suffix_for
+from lapsr_cli.image_io import READABLE, Photo, suffix_for
 from lapsr_cli.inference.batching import Task
-from lapsr_cli.batch.targets import Target
-from lapsr_cli.device.transfer import Transfer
+from lapsr_cli.pixels.picture import Picture
 from lapsr_cli.upscaler import Upscaler
 
 __all__ = ["measure", "sample"]

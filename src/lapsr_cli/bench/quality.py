@@ -15,10 +15,11 @@ from torch import Tensor
 from lapsr_cli import image_io
 from lapsr_cli.bench.results import Quality
 from lapsr_cli.errors import NothingMatched, UnreadablePicture, UsageError
-from lapsr_cli.inference.evaluation import Evaluator
 from lapsr_cli.files import find
-from lapsr_cli.image_io import READABLE, Picture
+from lapsr_cli.image_io import READABLE
+from lapsr_cli.inference.evaluation import Evaluator
 from lapsr_cli.metrics import protocol
+from lapsr_cli.pixels.picture import Picture
 
 __all__ = [
     "Original",

@@ -13,33 +13,26 @@ from pathlib import Path
 import torch
 
 from lapsr_cli import __version__, weights
-from lapsr_cli.bench import quality, speed, end_to_end as stages, ablations as study
+from lapsr_cli.bench import ablations as study
+from lapsr_cli.bench import end_to_end as stages
+from lapsr_cli.bench import quality, speed
+from lapsr_cli.bench.ablations import Study, StudyOptions
 from lapsr_cli.bench.comparison import compare
 from lapsr_cli.bench.crops import examples
 from lapsr_cli.bench.datasets import recognise
 from lapsr_cli.bench.machine import this_machine
-from lapsr_cli.bench.runtimes import Work, check_names
 from lapsr_cli.bench.published import published
 from lapsr_cli.bench.quality import Original, Pair
-from lapsr_cli.bench.results import (
-    PeerSpeed,
-    Published,
-    Quality,
-    Results,
-    Speed,
-    Stages,
-    StudyRow,
-)
+from lapsr_cli.bench.results import PeerSpeed, Published, Quality, Results, Speed, Stages, StudyRow
+from lapsr_cli.bench.runtimes import Work, check_names
 from lapsr_cli.bench.speed import SpeedOptions
-from lapsr_cli.bench.ablations import Study, StudyOptions
 from lapsr_cli.device.selection import Device, Precision, choose
 from lapsr_cli.errors import UsageError
-from lapsr_cli.inference.evaluation import Evaluator
-from lapsr_cli.image_io import Picture
-from lapsr_cli.network.pyramid import LaplacianPyramid
 from lapsr_cli.html.example import Example
+from lapsr_cli.inference.evaluation import Evaluator
 from lapsr_cli.inference.runtime import Runtime
-from lapsr_cli.batch.targets import Size
+from lapsr_cli.network.pyramid import LaplacianPyramid
+from lapsr_cli.pixels.picture import Picture, Size
 from lapsr_cli.upscaler import Upscaler
 from lapsr_cli.weights.manifest import manifest
 

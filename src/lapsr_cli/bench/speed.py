@@ -12,9 +12,9 @@ from lapsr_cli.bench.meters import EnergyMeter, MemoryMeter
 from lapsr_cli.bench.results import Speed, Timing
 from lapsr_cli.bench.timing import repeated
 from lapsr_cli.errors import UsageError
-from lapsr_cli.image_io import MAX_PIXELS, Picture
+from lapsr_cli.image_io import MAX_PIXELS
 from lapsr_cli.inference.batching import Task
-from lapsr_cli.batch.targets import Size
+from lapsr_cli.pixels.picture import Picture, Size
 from lapsr_cli.upscaler import Upscaler
 
 __all__ = ["SpeedOptions", "measure", "size_of"]

@@ -15,8 +15,8 @@ from lapsr_cli.cli.params import GivenPath
 from lapsr_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from lapsr_cli.bench.session import BenchOptions, Measured
     from lapsr_cli.bench.ablations import Study
+    from lapsr_cli.bench.session import BenchOptions, Measured
     from lapsr_cli.device.selection import Precision
 
 _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
@@ -198,7 +198,7 @@ def _show(measured: Measured, wish: Wish) -> None:
     from lapsr_cli.bench.page import report_page
     from lapsr_cli.cli.bench_tables import show
     from lapsr_cli.cli.console import say
-    from lapsr_cli.files import whole_file
+    from lapsr_cli.files import atomic_write
 
     if wish.as_json:
         click.echo(json.dumps(measured.results.as_json(), allow_nan=False))
@@ -206,6 +206,6 @@ def _show(measured: Measured, wish: Wish) -> None:
         show(measured.results)
     if wish.html is not None:
         page = report_page(measured.results, measured.crops)
-        with whole_file(wish.html) as file:
+        with atomic_write(wish.html) as file:
             file.write(page.encode())
         say(f"written: {wish.html}")

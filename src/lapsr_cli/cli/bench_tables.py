@@ -11,7 +11,7 @@ from rich.table import Table
 from lapsr_cli.bench.results import PeerSpeed, Published, Results, Speed, Stages, StudyRow, Timing
 from lapsr_cli.bench.summary import Mean, means
 from lapsr_cli.bench.units import duration, memory, significant
-from lapsr_cli.text import shown
+from lapsr_cli.text import printable
 
 __all__ = ["show"]
 
@@ -90,7 +90,7 @@ def _speed(each: Speed) -> list[str]:
     return [
         each.model,
         f"{each.device} {each.precision}",
-        "" if each.content == "random" else shown(each.content),
+        "" if each.content == "random" else printable(each.content),
         f"{each.width} x {each.height}{batch}",
         f"{each.scale}x",
         _time(each.seconds),
@@ -105,8 +105,8 @@ def _speed(each: Speed) -> list[str]:
 
 def _time(timing: Timing) -> str:
     """The median, and half of what lies between the fastest and the slowest run."""
-    spread = (timing.most - timing.least) / 2 / timing.median
-    return f"{duration(timing.median)} ±{spread:.0%}"
+    broadcast = (timing.most - timing.least) / 2 / timing.median
+    return f"{duration(timing.median)} ±{broadcast:.0%}"
 
 
 def _peers(peers: Sequence[PeerSpeed]) -> _Block:
@@ -129,9 +129,9 @@ def _peer(each: PeerSpeed) -> list[str]:
 
 def _stages(stages: Stages) -> _Block:
     title = (
-        f"{shown(stages.folder)}: {stages.pictures} pictures, {stages.input_megapixels:.1f} MP to"
-        f" {stages.output_megapixels:.1f} MP ({stages.scale}x, {stages.model}, {stages.device},"
-        f" {stages.precision})"
+        f"{printable(stages.folder)}: {stages.pictures} pictures,"
+        f" {stages.input_megapixels:.1f} MP to {stages.output_megapixels:.1f} MP"
+        f" ({stages.scale}x, {stages.model}, {stages.device}, {stages.precision})"
     )
     total = stages.total_seconds
     rows = [
@@ -163,7 +163,7 @@ def _quality(dataset: str, of_set: Sequence[Mean], published: Sequence[Published
         figures = (figure for each in printed for figure in _printed(each))
         rows.append([f"{method}, as published", *figures])
     headings = [f"{scale}x {what}" for scale in scales for what in ("PSNR", "SSIM", "IFC")]
-    title = f"{shown(dataset)}, {of_set[0].pictures} pictures: PSNR in dB, SSIM, IFC of luma"
+    title = f"{printable(dataset)}, {of_set[0].pictures} pictures: PSNR in dB, SSIM, IFC of luma"
     return _Block(title, ["method", *headings], rows)
 
 

@@ -94,8 +94,8 @@ def _compare(wish: Wish) -> int:
     from lapsr_cli.cli.console import say
     from lapsr_cli.compare.matching import labels, match
     from lapsr_cli.compare.page import gallery
-    from lapsr_cli.files import whole_file
-    from lapsr_cli.text import shown
+    from lapsr_cli.files import atomic_write
+    from lapsr_cli.text import printable
 
     view = wish.view()
     todo = match(wish.inputs)
@@ -106,12 +106,12 @@ def _compare(wish: Wish) -> int:
         say(f"no counterpart: {path}")
     names = labels(wish.inputs)
     run = _Run(todo, names, view)
-    with whole_file(wish.output) as file:
+    with atomic_write(wish.output) as file:
         title = wish.title or ", ".join(names)
         for piece in gallery(title, run.comparisons(), against_hr=wish.hr is not None):
             file.write(piece.encode())
     say(run.summary(wish.output.stat().st_size))
-    click.echo(shown(wish.output))
+    click.echo(printable(wish.output))
     return 1 if run.failed or todo.problems else 0
 
 

@@ -18,7 +18,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from lapsr_cli.text import shown
+from lapsr_cli.text import printable
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -33,7 +33,7 @@ console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_
 
 def say(message: str) -> None:
     """One line on stderr; what does not print (newlines, stray bytes in names) is escaped."""
-    console.print(shown(message))
+    console.print(printable(message))
 
 
 def be_quiet() -> None:

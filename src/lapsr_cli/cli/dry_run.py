@@ -11,7 +11,7 @@ import click
 if TYPE_CHECKING:
     from lapsr_cli.batch.limits import Limits
     from lapsr_cli.batch.planning import Plan, Selection
-    from lapsr_cli.batch.targets import Size
+    from lapsr_cli.pixels.picture import Size
     from lapsr_cli.upscaler import Upscaler
 
 __all__ = ["show_forecast", "warn_of_the_disk"]
@@ -73,9 +73,9 @@ def _free_at(folder: Path) -> int:
 
 def _line(path: Path, size: Size, *, as_json: bool) -> str:
     """A file that would be written, for people or for programs."""
-    from lapsr_cli.text import shown
     from lapsr_cli.batch.report import in_utf8
+    from lapsr_cli.text import printable
 
     if as_json:
         return json.dumps({"path": in_utf8(path), "width": size.width, "height": size.height})
-    return f"{shown(path)}  {size.width} x {size.height}"
+    return f"{printable(path)}  {size.width} x {size.height}"

@@ -16,10 +16,10 @@ from lapsr_cli.cli.params import GivenPath, bytes_of
 from lapsr_cli.errors import INTERRUPTED, UsageError
 
 if TYPE_CHECKING:
-    from lapsr_cli.train.loop import Stopped, Trainer
     from lapsr_cli.train.distributed import Ranks
+    from lapsr_cli.train.loop import Stopped, Trainer
     from lapsr_cli.train.recipe import Recipe
-    from lapsr_cli.train.setup import Settled
+    from lapsr_cli.train.setup import ResolvedRun
 
 _NETWORK = ("depth", "recursions", "skip", "shared", "global_residual", "pyramid")
 """Flags that are fields of PyramidConfig; every other one of ``flags`` is a field of Recipe."""
@@ -137,17 +137,17 @@ def train(
     if "scales" in given:
         given["scales"] = _scales(given["scales"])
 
-    from lapsr_cli.device.selection import choose
     from lapsr_cli.device.memory import keep_freed_memory
-    from lapsr_cli.train.run_dir import RunFolder
-    from lapsr_cli.train.loop import Pace
+    from lapsr_cli.device.selection import choose
     from lapsr_cli.train.distributed import joined, local_device
-    from lapsr_cli.train.setup import Wishes, begin, settle
+    from lapsr_cli.train.loop import Pace
+    from lapsr_cli.train.run_dir import RunFolder
+    from lapsr_cli.train.setup import TrainOptions, begin, settle
 
     keep_freed_memory()
     chosen = choose(local_device(device))
     folder = RunFolder(output)
-    wishes = Wishes(
+    wishes = TrainOptions(
         data=data,
         val=val,
         preset=preset,
@@ -176,7 +176,7 @@ def train(
     return _close(end, trainer, ranks)
 
 
-def _introduce(settled: Settled, device: str, ranks: Ranks) -> None:
+def _introduce(settled: ResolvedRun, device: str, ranks: Ranks) -> None:
     """Say on rank 0 what will be done; the other ranks keep quiet from here on."""
     from lapsr_cli.cli.console import be_quiet, say, show_log
 

@@ -22,10 +22,10 @@ from lapsr_cli.errors import INTERRUPTED, LapsrError, UsageError
 if TYPE_CHECKING:
     from lapsr_cli.batch.limits import Limits
     from lapsr_cli.batch.planning import IfExists, Plan, Selection
-    from lapsr_cli.device.selection import Precision
-    from lapsr_cli.inference.batching import Windows
     from lapsr_cli.batch.report import Outcome, Report
     from lapsr_cli.batch.targets import Target
+    from lapsr_cli.device.selection import Precision
+    from lapsr_cli.inference.batching import Windows
     from lapsr_cli.upscaler import Upscaler
 
 
@@ -266,10 +266,10 @@ class Wish:
 def _upscale(wish: Wish) -> int:
     from lapsr_cli.batch.limits import check_targets
     from lapsr_cli.batch.planning import plan, prepare_folder
-    from lapsr_cli.cli.console import say, show_log
-    from lapsr_cli.files import sweep
-    from lapsr_cli.device.memory import keep_freed_memory
     from lapsr_cli.batch.report import check_place
+    from lapsr_cli.cli.console import say, show_log
+    from lapsr_cli.device.memory import keep_freed_memory
+    from lapsr_cli.files import sweep
 
     keep_freed_memory()
     show_log()
@@ -403,7 +403,7 @@ class _Session:
 
     def _write(self) -> None:
         from lapsr_cli import __version__
-        from lapsr_cli.files import whole_file
+        from lapsr_cli.files import atomic_write
 
         if self.wish.report_file is None:
             return
@@ -415,5 +415,5 @@ class _Session:
             "interrupted": bool(self.stop()),
         }
         content = self.report.to_json(about, time.monotonic() - self.start, self.code)
-        with whole_file(self.wish.report_file) as file:
+        with atomic_write(self.wish.report_file) as file:
             file.write(json.dumps(content, indent=1).encode())

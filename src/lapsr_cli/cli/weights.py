@@ -130,7 +130,7 @@ def verify(names: tuple[str, ...]) -> int:
 def info(model: str) -> None:
     """What a model is: network, parameters, scales, halo, source, licence, checksum."""
     from lapsr_cli import weights as models
-    from lapsr_cli.network.pyramid import halo
+    from lapsr_cli.network.halo import halo
     from lapsr_cli.weights import cache
     from lapsr_cli.weights.manifest import manifest
 

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from lapsr_cli.compare.matching import Match
 from lapsr_cli.compare.inputs import Shot, alike, read_shot
+from lapsr_cli.compare.matching import Match
 from lapsr_cli.errors import PictureError, UsageError
+from lapsr_cli.html.example import LARGEST_SIDE, Example, Pixels
+from lapsr_cli.html.table import Table
 from lapsr_cli.metrics.protocol import Score, luma_of
 from lapsr_cli.metrics.psnr import psnr
 from lapsr_cli.metrics.ssim import ssim
-from lapsr_cli.html.example import LARGEST_SIDE, Example, Pixels
-from lapsr_cli.html.table import Table
-from lapsr_cli.batch.targets import Size
+from lapsr_cli.pixels.picture import Size
 
 __all__ = ["Comparison", "View", "compare", "in_words"]
 

@@ -9,12 +9,13 @@ import numpy as np
 from PIL import Image
 
 from lapsr_cli.errors import UnreadablePicture
-from lapsr_cli.image_io import Picture, read
-from lapsr_cli.image_io.ifd import Damaged
-from lapsr_cli.image_io.icc import to_srgb
-from lapsr_cli.text import one_line, shown
 from lapsr_cli.html.example import Pixels
-from lapsr_cli.batch.targets import Size, shrunk
+from lapsr_cli.image_io import read
+from lapsr_cli.image_io.icc import to_srgb
+from lapsr_cli.image_io.ifd import Damaged
+from lapsr_cli.pixels.picture import Picture, Size
+from lapsr_cli.pixels.resize import resized
+from lapsr_cli.text import one_line, printable
 
 __all__ = ["Shot", "alike", "read_shot"]
 
@@ -52,7 +53,7 @@ def read_shot(path: Path) -> Shot:
         try:
             pixels = np.asarray(to_srgb(Image.fromarray(pixels), photo.metadata.icc_profile))
         except Damaged as error:
-            raise UnreadablePicture(f"{shown(path)}: ICC profile: {one_line(error)}") from error
+            raise UnreadablePicture(f"{printable(path)}: ICC profile: {one_line(error)}") from error
         notes.append("in sRGB by its profile")
     return Shot(pixels, tuple(notes))
 
@@ -108,7 +109,7 @@ def _enlarged(shot: Shot, size: Size) -> Shot:
     if shot.size == size:
         return shot
     # The kernel that shrinks is that which enlarges: it is stretched only for the former.
-    pixels = shrunk(Picture(shot.pixels), size).pixels.astype(np.uint8, copy=False)
+    pixels = resized(Picture(shot.pixels), size).pixels.astype(np.uint8, copy=False)
     note = f"bicubic from {shot.size.width} x {shot.size.height}"
     return Shot(pixels, (*shot.notes, note))
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from lapsr_cli.errors import NothingMatched, UsageError
 from lapsr_cli.files import Source, find
 from lapsr_cli.image_io import READABLE
-from lapsr_cli.text import shown
+from lapsr_cli.text import printable
 
 __all__ = ["Match", "Matches", "labels", "match"]
 
@@ -47,13 +47,13 @@ def match(inputs: Sequence[Path]) -> Matches:
     """
     for path in inputs:
         if not os.path.exists(path):
-            raise NothingMatched(f"{shown(path)}: no such file or folder")
+            raise NothingMatched(f"{printable(path)}: no such file or folder")
     folders = [os.path.isdir(path) for path in inputs]
     if not any(folders):
         return Matches([Match(inputs[0].stem, tuple(inputs))], [], [])
     if not all(folders):
         file = inputs[folders.index(False)]
-        raise UsageError(f"{shown(file)}: is a file, others are folders: give files or folders")
+        raise UsageError(f"{printable(file)}: is a file, others are folders: give files or folders")
     return _match_folders(inputs)
 
 
@@ -62,7 +62,7 @@ def _match_folders(folders: Sequence[Path]) -> Matches:
     groups: dict[str, list[dict[str, Path]]] = {}
     for number, folder in enumerate(folders):
         found = find([str(folder)], READABLE)
-        problems += [f"{shown(path)}: {reason}" for path, reason in found.problems.items()]
+        problems += [f"{printable(path)}: {reason}" for path, reason in found.problems.items()]
         for (motif, ending), path in _named(found.sources).items():
             groups.setdefault(motif, [{} for _ in folders])[number][ending] = path
     matches = [
@@ -73,7 +73,7 @@ def _match_folders(folders: Sequence[Path]) -> Matches:
     used = {path for each in matches for path in each.paths}
     everything = [p for group in groups.values() for paths in group for p in paths.values()]
     if not matches:
-        names = ", ".join(shown(folder) for folder in folders)
+        names = ", ".join(printable(folder) for folder in folders)
         raise NothingMatched(f"{names}: no picture of one matches one of each other")
     return Matches(matches, [path for path in everything if path not in used], problems)
 

@@ -8,10 +8,10 @@ from statistics import fmean
 from markupsafe import Markup
 
 from lapsr_cli.compare.comparison import Comparison, in_words
-from lapsr_cli.metrics.protocol import Score
 from lapsr_cli.html.document import Section, document
 from lapsr_cli.html.example import figure
 from lapsr_cli.html.table import Table, table
+from lapsr_cli.metrics.protocol import Score
 
 __all__ = ["gallery"]
 

@@ -10,7 +10,15 @@ from torch import Tensor, nn
 
 from lapsr_cli.network.pyramid import NEGATIVE_SLOPE
 
-__all__ = ["Delay", "Kept", "Sight", "Strip", "convolved", "new_rows_and_one", "valid"]
+__all__ = [
+    "DelayLine",
+    "LineBuffer",
+    "PaddedLineBuffer",
+    "Strip",
+    "convolved",
+    "new_rows_and_one",
+    "valid",
+]
 
 
 class Strip(NamedTuple):
@@ -23,7 +31,7 @@ class Strip(NamedTuple):
     last: bool
 
 
-class Kept:
+class LineBuffer:
     """The rows that a strip's first ones need above them, from the strip before."""
 
     def __init__(self) -> None:
@@ -39,7 +47,7 @@ class Kept:
         return pieces, top
 
 
-class Sight:
+class PaddedLineBuffer:
     """What a 3x3 convolution sees of its input: the strip, and rows kept from the one before."""
 
     def __init__(self) -> None:
@@ -75,7 +83,7 @@ def new_rows_and_one(window: Tensor, count: int, *, last: bool) -> Tensor:
     return window[:, :, end - count - 1 : end]
 
 
-class Delay:
+class DelayLine:
     """Rows that wait until those of the convolutions beside them have come as far."""
 
     def __init__(self) -> None:

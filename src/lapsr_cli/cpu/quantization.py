@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["LayerScales", "Scale", "quantized_weights", "scales_of"]
+__all__ = ["LayerParams", "QuantParams", "layer_params", "quantized_weights"]
 
 _LEAST_WIDTH = 1 / 256
 """Of a channel's range, as a part of the widest one: its weights are multiplied by its step, and
@@ -23,14 +23,14 @@ must not be all that is left of a kernel."""
 
 
 @dataclass(frozen=True, eq=False)
-class Scale:
+class QuantParams:
     """How a real number x of a channel becomes round(x / step) + zero, kept within 0..255."""
 
     steps: Tensor  # (C,)
     zeros: Tensor  # (C,), whole numbers
 
     @classmethod
-    def over(cls, ranges: Tensor) -> Scale:
+    def over(cls, ranges: Tensor) -> QuantParams:
         """For numbers from the lowest to the highest of each channel, (C, 2); 0 becomes one of the
         256 exactly. A channel with next to no range gets a step beside which others keep theirs."""
         lowest, highest = ranges[:, 0].clamp(max=0), ranges[:, 1].clamp(min=0)
@@ -40,13 +40,13 @@ class Scale:
         return cls(steps, (-lowest / steps).round())
 
 
-LayerScales = Sequence[Sequence[Sequence[Scale]]]
+LayerParams = Sequence[Sequence[Sequence[QuantParams]]]
 """Of what each convolution of the recursive blocks reads, by level, block and place."""
 
 
-def scales_of(ranges: Tensor) -> LayerScales:
+def layer_params(ranges: Tensor) -> LayerParams:
     """From a model's ranges (levels, R, D, C, 2)."""
-    return [[[Scale.over(layer) for layer in block] for block in level] for level in ranges]
+    return [[[QuantParams.over(layer) for layer in block] for block in level] for level in ranges]
 
 
 def quantized_weights(weight: Tensor) -> tuple[Tensor, Tensor]:

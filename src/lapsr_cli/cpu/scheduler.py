@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 
 import torch
 
-__all__ = ["Stage", "relay"]
+__all__ = ["Stage", "run_stages"]
 
 T = TypeVar("T")
 Stage = Callable[[T], Iterable[T]]
@@ -27,13 +27,13 @@ _WAITING = 2
 """Before a stage: if there are so many, none is added, so that memory stays bounded."""
 
 
-def relay(source: Iterable[T], stages: Sequence[Stage[T]], threads: int) -> None:
+def run_stages(source: Iterable[T], stages: Sequence[Stage[T]], threads: int) -> None:
     """Bring every item through all the stages; what the last one gives is dropped.
 
     ``threads``: this one included. What goes wrong in any of them is raised here, once all have
     stopped.
     """
-    line = _Line(iter(source), stages)
+    line = _Scheduler(iter(source), stages)
     others: list[threading.Thread] = []
     try:
         for _ in range(threads - 1):
@@ -64,7 +64,7 @@ def _one_core() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-class _Line(Generic[T]):
+class _Scheduler(Generic[T]):
     """Stage 0 is the source; the others count from 1."""
 
     def __init__(self, source: Iterator[T], stages: Sequence[Stage[T]]) -> None:

@@ -19,18 +19,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lapsr_cli.cpu.kernels import half
-from lapsr_cli.cpu.upsample_stage import Climb, MergedClimb
+from lapsr_cli.cpu.kernels import winograd
+from lapsr_cli.cpu.kernels.low_precision import (
+    Bf16Conv,
+    Int8Conv,
+    LowPrecisionConv,
+    supports_bf16,
+)
+from lapsr_cli.cpu.kernels.winograd import WinogradConv
+from lapsr_cli.cpu.line_buffers import DelayLine, LineBuffer, PaddedLineBuffer, Strip, convolved
+from lapsr_cli.cpu.quantization import LayerParams
+from lapsr_cli.cpu.scheduler import Stage, run_stages
+from lapsr_cli.cpu.upsample_stage import FusedUpsampleStage, UpsampleStage
 from lapsr_cli.network.fused import FusedPyramid, image_kernel
-from lapsr_cli.cpu.kernels.half import Half
 from lapsr_cli.network.pyramid import Level, PyramidConfig, Skip
-from lapsr_cli.cpu.kernels.low_precision import NarrowConvolution
-from lapsr_cli.cpu.quantization import LayerScales, Quantized
-from lapsr_cli.cpu.scheduler import Stage, relay
-from lapsr_cli.cpu.line_buffers import Delay, Kept, Sight, Strip, convolved
-from lapsr_cli.cpu.kernels.winograd import Winograd, is_for
 
-__all__ = ["StripPyramid", "bytes_per_column"]
+__all__ = ["StreamingPyramid", "bytes_per_column"]
 
 _STRIP_PIXELS = 16384
 """Of one feature map of a strip: 4 MiB of 64 channels in fp32, 1 MiB in 8 bits."""
@@ -51,7 +55,7 @@ _STRIPS_PER_THREAD = 4
 """At least: until the first strip is through some layers, there is work for one thread alone."""
 
 
-class StripPyramid(FusedPyramid):
+class StreamingPyramid(FusedPyramid):
     """A LaplacianPyramid, parameter for parameter, that computes in strips and has no gradients.
 
     ``strip_pixels``: of one strip, the windows of a batch together. As many threads as torch has
@@ -69,7 +73,7 @@ class StripPyramid(FusedPyramid):
         *,
         strip_pixels: int = _STRIP_PIXELS,
         whole_pixels: int | None = None,
-        scales: LayerScales | None = None,
+        scales: LayerParams | None = None,
         demand: Callable[[int], None] | None = None,
     ) -> None:
         super().__init__(config)
@@ -114,7 +118,7 @@ class StripPyramid(FusedPyramid):
         assert isinstance(conv, nn.Conv2d)
         if self.scales is not None or conv.weight.dtype != self.conv_in.weight.dtype:
             return 0
-        return _WHOLE_PIXELS_COMPILED if is_for(conv) else _WHOLE_PIXELS
+        return _WHOLE_PIXELS_COMPILED if winograd.supports(conv) else _WHOLE_PIXELS
 
     def _residuals(self, luma: Tensor, last: int) -> list[Tensor]:
         """(B, 1, H, W) -> one for each level up to the last, (B, 1, 2H, 2W) and so on."""
@@ -129,10 +133,10 @@ class StripPyramid(FusedPyramid):
             stages += [partial(_as_sources, rows), *self._layers(number, 2 * rows)]
             height, width = config.factor * height, config.factor * width
             residuals.append(luma.new_empty(batch, 1, height, width))
-            climb = MergedClimb if config.shared and config.factor == 2 else Climb
+            climb = FusedUpsampleStage if config.shared and config.factor == 2 else UpsampleStage
             stages.append(climb(config, self.level(number), residuals[-1], further=number < last))
         self._demand_room(luma, last)
-        relay(first, stages, threads)
+        run_stages(first, stages, threads)
         return residuals
 
     def _demand_room(self, luma: Tensor, last: int) -> None:
@@ -160,12 +164,12 @@ class StripPyramid(FusedPyramid):
         assert isinstance(conv, nn.Conv2d)
         if self.scales is not None:
             reads, *following = self.scales[number - 1][recursion][place:]
-            return _Compiled(Quantized(conv, reads, following[0] if following else None))
+            return _Compiled(Int8Conv(conv, reads, following[0] if following else None))
         ends = place == self.config.depth - 1
-        if half.is_for(conv):
-            return _Compiled(Half(conv, writes_narrow=not ends))
-        if is_for(conv):
-            return _Compiled(Winograd(conv))
+        if supports_bf16(conv):
+            return _Compiled(Bf16Conv(conv, low_precision_output=not ends))
+        if winograd.supports(conv):
+            return _Compiled(WinogradConv(conv))
         return _Directly(conv, self.conv_in.weight.dtype if ends else conv.weight.dtype)
 
     def _rows(self, height: int, across: int, threads: int) -> int:
@@ -219,7 +223,7 @@ class _Through:
         self._layer = layer
         self._most = most
         self._ends = ends
-        self._delay = Delay()
+        self._delay = DelayLine()
         self._seen = self._given = 0
 
     def __call__(self, strip: Strip) -> Iterator[Strip]:
@@ -243,7 +247,7 @@ class _Directly:
     def __init__(self, conv: nn.Conv2d, dtype: torch.dtype) -> None:
         self._conv = conv
         self._dtype = dtype
-        self._sight = Sight()
+        self._sight = PaddedLineBuffer()
 
     def __call__(self, rows: Tensor, added: list[Tensor], *, last: bool) -> Tensor:
         read = rows.to(self._conv.weight.dtype)
@@ -252,10 +256,10 @@ class _Directly:
 
 
 class _Compiled:
-    def __init__(self, convolve: Winograd | NarrowConvolution) -> None:
+    def __init__(self, convolve: WinogradConv | LowPrecisionConv) -> None:
         self._convolve = convolve
-        self._kept = Kept()
+        self._kept = LineBuffer()
 
     def __call__(self, rows: Tensor, added: list[Tensor], *, last: bool) -> Tensor:
-        pieces, top = self._kept(rows)
-        return self._convolve(pieces, added, top=top, bottom=last)
+        pieces, pad_top = self._kept(rows)
+        return self._convolve(pieces, added, pad_top=pad_top, pad_bottom=last)

@@ -9,14 +9,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lapsr_cli.cpu.kernels import upsample as upsampling
+from lapsr_cli.cpu.line_buffers import (
+    LineBuffer,
+    PaddedLineBuffer,
+    Strip,
+    convolved,
+    new_rows_and_one,
+    valid,
+)
 from lapsr_cli.network.fused import bias_through, cropped, residual_kernel
 from lapsr_cli.network.pyramid import NEGATIVE_SLOPE, Level, PyramidConfig
-from lapsr_cli.cpu.line_buffers import Kept, Sight, Strip, convolved, new_rows_and_one, valid
 
-__all__ = ["Climb", "MergedClimb"]
+__all__ = ["FusedUpsampleStage", "UpsampleStage"]
 
 
-class MergedClimb:
+class FusedUpsampleStage:
     """A level of MS-LapSRN: puts its rows into ``residual`` (B, 1, 2H, 2W), and gives the features
     of the next level if there is a ``further`` one."""
 
@@ -28,7 +35,7 @@ class MergedClimb:
         self._level = level
         self._residual = residual
         self._further = further
-        self._ending = _CompiledEnd(level) if upsampling.is_for(level) else _End(level)
+        self._ending = _CompiledEnd(level) if upsampling.supports(level) else _End(level)
         self._bias = bias_through(level).sum() + level.conv_res.bias
         self._columns: list[Tensor] = []
         self._done = 0
@@ -54,7 +61,7 @@ class _End:
     2W), if there is a ``further`` level."""
 
     def __init__(self, level: Level) -> None:
-        self._sight = Sight()
+        self._sight = PaddedLineBuffer()
         self._kernel = residual_kernel(level)
         self._up = _Doubling(level)
 
@@ -70,15 +77,15 @@ class _CompiledEnd:
     def __init__(self, level: Level) -> None:
         self._residual = upsampling.Residual(level)
         self._up = upsampling.Upsampling(level)
-        self._kept = Kept()
+        self._kept = LineBuffer()
 
     def __call__(self, rows: Tensor, *, last: bool, further: bool) -> tuple[Tensor, Tensor]:
-        pieces, top = self._kept(rows)
-        parts = self._residual(pieces, top=top, bottom=last)
+        pieces, pad_top = self._kept(rows)
+        parts = self._residual(pieces, pad_top=pad_top, pad_bottom=last)
         if not further:
             return parts, rows[:, :, :0]
         above = [piece[:, :, -1:] for piece in pieces[:-1] if piece.shape[2]]
-        return parts, self._up([*above, rows], top=not above)
+        return parts, self._up([*above, rows], pad_top=not above)
 
 
 def _settle_edges(level: Level, residual: Tensor, last_row: Tensor, last_column: Tensor) -> None:
@@ -98,7 +105,7 @@ def _settle_edges(level: Level, residual: Tensor, last_row: Tensor, last_column:
     residual[..., 1:-1, -1] -= missing[1, 2]
 
 
-class Climb:
+class UpsampleStage:
     """The same for LapSRN, and for one level that enlarges more than twice, as the reference has
     it: up, then conv_res."""
 
@@ -109,7 +116,7 @@ class Climb:
         self._level = level
         self._residual = residual
         self._further = further
-        self._sight, self._sight_of_res = Sight(), Sight()
+        self._sight, self._sight_of_res = PaddedLineBuffer(), PaddedLineBuffer()
         self._given = self._done = 0
 
     def __call__(self, strip: Strip) -> Iterator[Strip]:

@@ -1,0 +1,1 @@
+"""Facts about the machine: devices, memory, copies, processor features."""

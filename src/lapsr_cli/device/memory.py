@@ -14,7 +14,7 @@ import psutil
 import torch
 
 __all__ = [
-    "demand_memory",
+    "ensure_allocatable",
     "free_memory",
     "is_out_of_memory",
     "keep_freed_memory",
@@ -119,7 +119,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
 
 
-def demand_memory(size: int) -> None:
+def ensure_allocatable(size: int) -> None:
     """See that the system would give this process so many bytes more now. Raises MemoryError.
 
     For what cannot say so itself: a library that finds no place for code it generates, or for a

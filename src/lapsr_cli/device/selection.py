@@ -7,8 +7,8 @@ from typing import Literal
 
 import torch
 
-from lapsr_cli.errors import DeviceError, UsageError
 from lapsr_cli.device.cpu_features import this_processor
+from lapsr_cli.errors import DeviceError, UsageError
 
 __all__ = [
     "Device",

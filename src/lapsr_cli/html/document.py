@@ -12,7 +12,7 @@ from importlib.resources import files
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from lapsr_cli.text import shown
+from lapsr_cli.text import printable
 
 __all__ = ["Section", "document", "fill"]
 
@@ -73,7 +73,7 @@ def _environment() -> Environment:
 
 def _printable(value: object) -> object:
     """Names may hold line breaks and bytes that are not UTF-8; escaping HTML leaves those."""
-    return shown(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _asset(name: str) -> str:

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lapsr_cli.errors import UsageError
-from lapsr_cli.text import shown
 from lapsr_cli.html.document import fill
 from lapsr_cli.html.table import Table, table
+from lapsr_cli.text import printable
 
 __all__ = ["LARGEST_SIDE", "Example", "Pixels", "figure"]
 
@@ -40,18 +40,18 @@ class Example:
     figures: Table | None = None
 
     def __post_init__(self) -> None:
-        title = shown(self.title)
+        title = printable(self.title)
         if len(self.pictures) < 2:
             raise UsageError(f"{title}: a comparison needs two pictures")
         for label, pixels in self.pictures.items():
             if pixels.dtype != np.uint8 or pixels.shape[2:] not in ((), (3,)):
-                raise UsageError(f"{title}: {shown(label)} is not grey or RGB of 8 bits")
+                raise UsageError(f"{title}: {printable(label)} is not grey or RGB of 8 bits")
         sizes = {pixels.shape[:2]: label for label, pixels in self.pictures.items()}
         if len(sizes) > 1:
             (height, width), *others = sizes
             raise UsageError(
-                f"{title}: {shown(sizes[height, width])} has {width} x {height} pixels,"
-                f" {shown(sizes[others[0]])} has {others[0][1]} x {others[0][0]}"
+                f"{title}: {printable(sizes[height, width])} has {width} x {height} pixels,"
+                f" {printable(sizes[others[0]])} has {others[0][1]} x {others[0][0]}"
             )
         if max(self.height, self.width) > LARGEST_SIDE:
             raise UsageError(f"{title}: more than {LARGEST_SIDE} pixels a side")

@@ -17,11 +17,12 @@ from lapsr_cli.image_io.formats import (
     holds_frames,
     suffix_for,
 )
+from lapsr_cli.image_io.photo import Header, Metadata, Photo, Timing
 from lapsr_cli.image_io.pil import from_pil, to_pil
-from lapsr_cli.image_io.photo import Header, Metadata, Photo, Picture, Samples, Timing
 from lapsr_cli.image_io.probing import probe
 from lapsr_cli.image_io.reading import MAX_PIXELS, read
 from lapsr_cli.image_io.writing import Encoding, losses, write
+from lapsr_cli.pixels.picture import Picture, Samples
 
 __all__ = [
     "MAX_PIXELS",

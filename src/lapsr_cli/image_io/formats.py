@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lapsr_cli.errors import UnwritablePicture
-from lapsr_cli.text import shown
+from lapsr_cli.text import printable
 
 __all__ = [
     "READABLE",
@@ -70,7 +70,7 @@ def format_of(path: Path | str) -> str:
     """The format that a path, a name or a bare suffix asks for. Raises UnwritablePicture."""
     suffix = _suffix(path)
     if suffix not in WRITABLE:
-        raise UnwritablePicture(f"{shown(path)}: cannot write {suffix or 'without a suffix'}")
+        raise UnwritablePicture(f"{printable(path)}: cannot write {suffix or 'without a suffix'}")
     return WRITABLE[suffix]
 
 
@@ -109,6 +109,6 @@ def check_size(path: Path, height: int, width: int) -> None:
     longest = FORMATS[form].longest
     if max(height, width) > longest:
         raise UnwritablePicture(
-            f"{shown(path)}: {width} x {height} pixels are more than {form} holds"
+            f"{printable(path)}: {width} x {height} pixels are more than {form} holds"
             f" ({longest} a side); give -f png"
         )

@@ -8,6 +8,7 @@ from lapsr_cli.pixels.picture import Picture
 
 __all__ = ["Header", "Metadata", "Photo", "Timing"]
 
+
 @dataclass(frozen=True)
 class Metadata:
     """What a file says about its pictures. Every field may be None; orientation is applied already.

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from lapsr_cli.errors import UnreadablePicture, UnwritablePicture
-from lapsr_cli.image_io.photo import Picture, Samples
+from lapsr_cli.pixels.picture import Picture, Samples
 
 __all__ = ["alike", "from_pil", "picture_of", "split", "to_pil", "turned"]
 

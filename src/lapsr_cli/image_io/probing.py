@@ -17,10 +17,10 @@ from PIL import Image, UnidentifiedImageError
 
 from lapsr_cli.errors import UnreadablePicture
 from lapsr_cli.image_io import exif, png, tiff
-from lapsr_cli.image_io.sniffing import form_of, regular
 from lapsr_cli.image_io.ifd import Damaged
 from lapsr_cli.image_io.photo import Header
-from lapsr_cli.text import one_line, shown
+from lapsr_cli.image_io.sniffing import form_of, regular
+from lapsr_cli.text import one_line, printable
 
 __all__ = ["frame_count", "named", "opened", "probe"]
 
@@ -93,7 +93,7 @@ def _channels(image: Image.Image) -> int:
 @contextmanager
 def named(path: Path) -> Iterator[None]:
     """Whatever goes wrong inside becomes one UnreadablePicture of one line that names the file."""
-    name = shown(path)
+    name = printable(path)
     try:
         yield
     except UnreadablePicture as error:

@@ -14,13 +14,16 @@ from typing import Any
 from PIL import Image
 
 from lapsr_cli.errors import UnreadablePicture
-from lapsr_cli.image_io import vips as deep, exif, iptc, png, icc as profile, tiff, xmp
-from lapsr_cli.image_io.sniffing import form_of, load, webp_is_lossy, webp_size
+from lapsr_cli.image_io import exif, iptc, png, tiff, xmp
+from lapsr_cli.image_io import icc as profile
+from lapsr_cli.image_io import vips as deep
 from lapsr_cli.image_io.formats import READABLE
-from lapsr_cli.image_io.pil import alike, picture_of, split, turned
 from lapsr_cli.image_io.ifd import Damaged
-from lapsr_cli.image_io.photo import Metadata, Photo, Picture, Timing
+from lapsr_cli.image_io.photo import Metadata, Photo, Timing
+from lapsr_cli.image_io.pil import alike, picture_of, split, turned
 from lapsr_cli.image_io.probing import frame_count, named, opened
+from lapsr_cli.image_io.sniffing import form_of, load, webp_is_lossy, webp_size
+from lapsr_cli.pixels.picture import Picture
 from lapsr_cli.text import one_line
 
 __all__ = ["MAX_PIXELS", "read"]

@@ -16,7 +16,8 @@ import numpy as np
 from lapsr_cli.errors import UnreadablePicture
 from lapsr_cli.image_io import exif, iptc
 from lapsr_cli.image_io.ifd import Damaged, Directory, Entry, Layout, Tree, build, layout_of
-from lapsr_cli.image_io.photo import Metadata, Picture, Samples
+from lapsr_cli.image_io.photo import Metadata
+from lapsr_cli.pixels.picture import Picture, Samples
 
 __all__ = ["Page", "found", "pages", "write"]
 

@@ -12,7 +12,7 @@ from types import ModuleType
 
 import numpy as np
 
-from lapsr_cli.image_io.photo import Picture, Samples
+from lapsr_cli.pixels.picture import Picture, Samples
 
 __all__ = ["decode", "encode_png"]
 

@@ -12,13 +12,16 @@ import numpy as np
 from PIL import Image
 
 from lapsr_cli.errors import UnwritablePicture, UsageError
-from lapsr_cli.files import whole_file
-from lapsr_cli.image_io import vips as deep, exif, iptc, png, icc as profile, tiff, xmp
+from lapsr_cli.files import atomic_write
+from lapsr_cli.image_io import exif, iptc, png, tiff, xmp
+from lapsr_cli.image_io import icc as profile
+from lapsr_cli.image_io import vips as deep
 from lapsr_cli.image_io.formats import FORMATS, check_size, format_of
-from lapsr_cli.image_io.pil import split, to_pil
 from lapsr_cli.image_io.ifd import Damaged
-from lapsr_cli.image_io.photo import Metadata, Photo, Picture, Samples
-from lapsr_cli.text import one_line, shown
+from lapsr_cli.image_io.photo import Metadata, Photo
+from lapsr_cli.image_io.pil import split, to_pil
+from lapsr_cli.pixels.picture import Picture, Samples
+from lapsr_cli.text import one_line, printable
 
 __all__ = ["Encoding", "losses", "write"]
 
@@ -105,18 +108,20 @@ def write(photo: Photo, path: Path, encoding: Encoding | None = None) -> None:
         check_size(path, frame.height, frame.width)
     try:
         fitted = _fitted(photo, form, encoding)
-        with whole_file(path) as file:
+        with atomic_write(path) as file:
             _encode(fitted, form, encoding, file)
     except UnwritablePicture as error:
-        raise UnwritablePicture(f"{shown(path)}: {error}") from error
+        raise UnwritablePicture(f"{printable(path)}: {error}") from error
     except OSError as error:
-        raise UnwritablePicture(f"{shown(path)}: {error.strerror or one_line(error)}") from error
+        raise UnwritablePicture(
+            f"{printable(path)}: {error.strerror or one_line(error)}"
+        ) from error
     except MemoryError as error:
-        raise UnwritablePicture(f"{shown(path)}: not enough memory to encode it") from error
+        raise UnwritablePicture(f"{printable(path)}: not enough memory to encode it") from error
     # Encoders raise many things; none of them concerns the other pictures.
     except Exception as error:
         reason = f"{type(error).__name__}: {one_line(error)}"
-        raise UnwritablePicture(f"{shown(path)}: {reason}") from error
+        raise UnwritablePicture(f"{printable(path)}: {reason}") from error
 
 
 def _fitted(photo: Photo, name: str, encoding: Encoding) -> Photo:

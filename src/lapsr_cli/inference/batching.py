@@ -13,13 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lapsr_cli.errors import DeviceError, UsageError
-from lapsr_cli.image_io import Picture
 from lapsr_cli.device.memory import free_memory, is_out_of_memory, release_freed_memory
-from lapsr_cli.network.pyramid import halo
-from lapsr_cli.pixels.resize import REACH
-from lapsr_cli.inference.runtime import Launched, NotFinite, OutOfMemory, Runtime
+from lapsr_cli.errors import DeviceError, UsageError
+from lapsr_cli.inference.runtime import NotFinite, OutOfMemory, PendingResult, Runtime
 from lapsr_cli.inference.tiling import Tile, fit, plan
+from lapsr_cli.network.halo import halo
+from lapsr_cli.pixels.picture import Picture
+from lapsr_cli.pixels.resize import REACH
 
 __all__ = ["Advance", "Passes", "Pyramid", "Result", "Task", "Windows"]
 
@@ -78,7 +78,7 @@ class Result(Generic[Key]):
     notes: tuple[str, ...]
 
 
-class _Form(NamedTuple):
+class _BatchKey(NamedTuple):
     """What windows of one pass have in common."""
 
     model: str
@@ -115,22 +115,22 @@ _Windows = Sequence[tuple[_Job[Key], Tile]]
 
 
 @dataclass(frozen=True)
-class _Flight(Generic[Key]):
+class _InFlight(Generic[Key]):
     """A pass that was launched, and the windows in it."""
 
     taken: _Windows[Key]
-    form: _Form
-    launched: Launched
+    form: _BatchKey
+    launched: PendingResult
 
 
-class _Underway(Generic[Key]):
+class _StreamState(Generic[Key]):
     """What one stream of pictures is at: jobs, windows that wait, passes that were launched."""
 
     def __init__(self, advance: Advance) -> None:
         self.advance = advance
         self.jobs: deque[_Job[Key]] = deque()
-        self.queues: dict[_Form, deque[tuple[_Job[Key], Tile]]] = {}
-        self.flights: deque[_Flight[Key]] = deque()
+        self.queues: dict[_BatchKey, deque[tuple[_Job[Key], Tile]]] = {}
+        self.flights: deque[_InFlight[Key]] = deque()
 
     @property
     def crowded(self) -> bool:
@@ -140,12 +140,12 @@ class _Underway(Generic[Key]):
         return bool(waiting) and (len(waiting) > _OPEN_PICTURES or size > _OPEN_BYTES)
 
     @property
-    def oldest_form(self) -> _Form:
+    def oldest_form(self) -> _BatchKey:
         """That of the windows of the oldest picture that has any waiting."""
         forms = {id(job): form for form, queue in self.queues.items() for job, _ in queue}
         return next(forms[id(job)] for job in self.jobs if id(job) in forms)
 
-    def take(self, form: _Form, count: int) -> _Windows[Key]:
+    def take(self, form: _BatchKey, count: int) -> _Windows[Key]:
         """At most ``count`` windows of a form, oldest first."""
         queue = self.queues[form]
         taken = [queue.popleft() for _ in range(min(count, len(queue)))]
@@ -195,7 +195,7 @@ class Passes:
         the share of its picture and the output pixels it gave. Raises DeviceError if the memory
         does not hold one pixel's pass.
         """
-        way: _Underway[Key] = _Underway(advance)
+        way: _StreamState[Key] = _StreamState(advance)
         for task in tasks:
             if task is not None:
                 way.jobs.append(_open(task))
@@ -214,13 +214,13 @@ class Passes:
         self._land(way, 0)
         yield from way.finished()
 
-    def _queue_windows(self, job: _Job[Key], way: _Underway[Key]) -> None:
+    def _queue_windows(self, job: _Job[Key], way: _StreamState[Key]) -> None:
         tiles = self.cut(job.task)
         job.windows = job.waiting = len(tiles)
         for tile in tiles:
             way.queues.setdefault(_form(job, tile), deque()).append((job, tile))
 
-    def _full(self, way: _Underway[Key]) -> _Form | None:
+    def _full(self, way: _StreamState[Key]) -> _BatchKey | None:
         """A form of which a whole batch waits."""
         return next((f for f, queue in way.queues.items() if len(queue) >= self._batch(f)), None)
 
@@ -244,7 +244,7 @@ class Passes:
             shape = (min(shape[0], tile), min(shape[1], tile))
         return plan(height, width, shape, before, after)
 
-    def _batch(self, form: _Form) -> int:
+    def _batch(self, form: _BatchKey) -> int:
         need = self._need(form)
         largest = self.windows.batch
         if not largest:
@@ -255,13 +255,13 @@ class Passes:
             largest = min(largest, self._limit // need)
         return max(1, largest)
 
-    def _need(self, form: _Form) -> int:
+    def _need(self, form: _BatchKey) -> int:
         """Bytes that one window takes on the device."""
         runtime, scale = self.runtimes[form.model], max(form.scales)
         rows = form.height + runtime.rows_on_top(scale)
         return rows * form.width * runtime.bytes_per_pixel(scale)
 
-    def _pass(self, form: _Form, way: _Underway[Key]) -> None:
+    def _pass(self, form: _BatchKey, way: _StreamState[Key]) -> None:
         """Launch the network once on waiting windows of one form."""
         taken = way.take(form, self._batch(form))
         try:
@@ -269,10 +269,10 @@ class Passes:
         except OutOfMemory:
             self._make_smaller(taken, form, way)
             return
-        way.flights.append(_Flight(taken, form, launched))
+        way.flights.append(_InFlight(taken, form, launched))
         self._land(way, self._most_flights)
 
-    def _land(self, way: _Underway[Key], most: int) -> None:
+    def _land(self, way: _StreamState[Key], most: int) -> None:
         """Put the cores of the oldest passes in place, until ``most`` are under way."""
         while len(way.flights) > most:
             flight = way.flights.popleft()
@@ -286,7 +286,7 @@ class Passes:
                     _put_core(job.outputs[scale], result[index], tile, scale)
                 way.advance(*job.settle(tile))
 
-    def _results(self, flight: _Flight[Key]) -> dict[int, Tensor]:
+    def _results(self, flight: _InFlight[Key]) -> dict[int, Tensor]:
         """Of a pass; in fp32 if half precision overflowed. Raises OutOfMemory."""
         model = flight.form.model
         try:
@@ -299,7 +299,7 @@ class Passes:
             self._in_fp32[model] = self.runtimes[model].in_fp32()
         return self._in_fp32[model](_stacked_windows(flight.taken), flight.form.scales)
 
-    def _make_smaller(self, taken: _Windows[Key], form: _Form, way: _Underway[Key]) -> None:
+    def _make_smaller(self, taken: _Windows[Key], form: _BatchKey, way: _StreamState[Key]) -> None:
         """Out of memory: from here on half of what was tried, for these pictures and the rest."""
         way.queues.setdefault(form, deque()).extendleft(reversed(taken))
         self._land(way, 0)  # a picture that begins again must have nothing under way
@@ -313,7 +313,7 @@ class Passes:
         if len(taken) == 1 and taken[0] in way.queues.get(form, ()):
             self._cut_again(taken[0][0], form, way)
 
-    def _cut_again(self, job: _Job[Key], form: _Form, way: _Underway[Key]) -> None:
+    def _cut_again(self, job: _Job[Key], form: _BatchKey, way: _StreamState[Key]) -> None:
         """Begin a picture again with smaller windows."""
         if self.cut(job.task)[0].shape == (form.height, form.width):
             raise DeviceError(
@@ -348,8 +348,8 @@ def _open(task: Task[Key]) -> _Job[Key]:
     return _Job(task, samples, outputs)
 
 
-def _form(job: _Job[Key], tile: Tile) -> _Form:
-    return _Form(
+def _form(job: _Job[Key], tile: Tile) -> _BatchKey:
+    return _BatchKey(
         job.task.model, *tile.shape, job.samples.shape[0], job.samples.dtype, job.task.scales
     )
 

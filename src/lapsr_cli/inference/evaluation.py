@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from lapsr_cli.device.memory import free_memory
-from lapsr_cli.metrics import protocol
-from lapsr_cli.metrics.protocol import Score
-from lapsr_cli.network.pyramid import halo
 from lapsr_cli.inference.runtime import Runtime
 from lapsr_cli.inference.tiling import fit, plan
+from lapsr_cli.metrics import protocol
+from lapsr_cli.metrics.protocol import Score
+from lapsr_cli.network.halo import halo
 
 __all__ = ["Evaluator", "Harm", "bicubic_score"]
 

@@ -9,18 +9,18 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from lapsr_cli.cpu import quantization as quantized
-from lapsr_cli.pixels.planes import put_together, taken_apart
+from lapsr_cli.cpu.kernels.low_precision import supports_int8
+from lapsr_cli.cpu.quantization import LayerParams, layer_params
+from lapsr_cli.cpu.streaming import StreamingPyramid, bytes_per_column
+from lapsr_cli.device.memory import ensure_allocatable, is_out_of_memory
 from lapsr_cli.device.selection import Device
+from lapsr_cli.device.transfer import Download, Transfer
 from lapsr_cli.errors import UsageError, WeightsError
 from lapsr_cli.network.fused import FusedPyramid
-from lapsr_cli.device.memory import demand_memory, is_out_of_memory
 from lapsr_cli.network.pyramid import LaplacianPyramid
-from lapsr_cli.cpu.quantization import LayerScales
-from lapsr_cli.cpu.streaming import StripPyramid, bytes_per_column
-from lapsr_cli.device.transfer import Download, Transfer
+from lapsr_cli.pixels.planes import merge, split
 
-__all__ = ["Launched", "NotFinite", "OutOfMemory", "Runtime"]
+__all__ = ["NotFinite", "OutOfMemory", "PendingResult", "Runtime"]
 
 _CPU_BYTES_PER_OUTPUT_PIXEL = 45
 """Measured at 8x and 2x: 6 to 9 for grey, 10 to 22 for RGB, up to 29 with alpha and 16 bits, up to
@@ -35,7 +35,7 @@ class NotFinite(Exception):
     """Half precision overflowed in this pass; fp32 does not."""
 
 
-class Launched:
+class PendingResult:
     """A pass that a device was given."""
 
     def __init__(self, scales: list[int], download: Download) -> None:
@@ -114,7 +114,7 @@ class Runtime:
         """
         return self.launch(windows, scales).results()
 
-    def launch(self, windows: Tensor, scales: Iterable[int]) -> Launched:
+    def launch(self, windows: Tensor, scales: Iterable[int]) -> PendingResult:
         """Begin what a call does. A CUDA device computes while this thread goes on; elsewhere the
         pass is done when this returns. Raises OutOfMemory."""
         try:
@@ -136,17 +136,16 @@ class Runtime:
                 raise NotFinite
             return picture.cpu()
 
-    def _launch(self, windows: Tensor, wanted: list[int]) -> Launched:
+    def _launch(self, windows: Tensor, wanted: list[int]) -> PendingResult:
         full = torch.iinfo(windows.dtype).max
-        parts = taken_apart(self.transfer.upload(windows).to(torch.float32) / full)
+        parts = split(self.transfer.upload(windows).to(torch.float32) / full)
         lumas = self._some(parts.luma, wanted)
         alphas = {} if parts.alpha is None else self._some(parts.alpha, wanted)
         samples = [
-            put_together(parts, lumas[scale], alphas.get(scale), scale, windows.dtype)
-            for scale in wanted
+            merge(parts, lumas[scale], alphas.get(scale), scale, windows.dtype) for scale in wanted
         ]
         finite = self._finite([*lumas.values(), *alphas.values()])
-        return Launched(wanted, self.transfer.download([finite, *samples]))
+        return PendingResult(wanted, self.transfer.download([finite, *samples]))
 
     def _finite(self, pictures: Iterable[Tensor]) -> Tensor:
         """Whether every sample is a number, on the device; only fp16 can overflow."""
@@ -183,10 +182,10 @@ def _network(model: LaplacianPyramid, device: Device) -> FusedPyramid:
     if device.torch_device.type != "cpu":
         return FusedPyramid(model.config)
     scales = _scales(model) if device.precision == "int8" else None
-    return StripPyramid(model.config, scales=scales, demand=demand_memory)
+    return StreamingPyramid(model.config, scales=scales, demand=ensure_allocatable)
 
 
-def _scales(model: LaplacianPyramid) -> LayerScales:
+def _scales(model: LaplacianPyramid) -> LayerParams:
     if model.ranges is None:
         raise WeightsError(
             f"--precision int8: {model.config.title} was not calibrated for it;"
@@ -194,6 +193,6 @@ def _scales(model: LaplacianPyramid) -> LayerScales:
         )
     conv = model.level(1).convs[0]
     assert isinstance(conv, nn.Conv2d)
-    if not quantized.is_for(conv):
+    if not supports_int8(conv):
         raise UsageError(f"--precision int8: not for {conv.out_channels} channels")
-    return quantized.scales_of(model.ranges)
+    return layer_params(model.ranges)

@@ -12,11 +12,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lapsr_cli.pixels.color import luma
 from lapsr_cli.errors import UsageError
 from lapsr_cli.metrics.ifc import SMALLEST_SIDE, ifc
 from lapsr_cli.metrics.psnr import psnr
 from lapsr_cli.metrics.ssim import ssim
+from lapsr_cli.pixels.color import luma
 from lapsr_cli.pixels.resize import resize
 
 __all__ = [

@@ -1,0 +1,1 @@
+"""The networks of both papers, and what follows from them alone."""

@@ -33,7 +33,15 @@ from lapsr_cli.errors import UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["NEGATIVE_SLOPE", "LaplacianPyramid", "Level", "PyramidConfig", "Skip", "crop_before", "lrelu"]
+__all__ = [
+    "NEGATIVE_SLOPE",
+    "LaplacianPyramid",
+    "Level",
+    "PyramidConfig",
+    "Skip",
+    "crop_before",
+    "lrelu",
+]
 
 Skip = Literal["ss", "ds", "ns"]
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from lapsr_cli.pixels.color import rgb_to_ycbcr, ycbcr_to_rgb
 from lapsr_cli.pixels.resize import REACH, enlarge
 
-__all__ = ["Parts", "put_together", "taken_apart"]
+__all__ = ["Parts", "merge", "split"]
 
 _BLOCK_PIXELS = 1 << 18
 """Of the result, made at a time on the CPU: 1 MiB of each plane in fp32."""
@@ -41,7 +41,7 @@ class Parts:
         return colours + (self.is_opaque or self.alpha is not None)
 
 
-def taken_apart(samples: Tensor) -> Parts:
+def split(samples: Tensor) -> Parts:
     """Of grey or RGB in [0, 1], with straight alpha behind or without: (B, 1 to 4, H, W)."""
     has_alpha = samples.shape[1] in (2, 4)
     colours, alpha = (samples[:, :-1], samples[:, -1:]) if has_alpha else (samples, None)
@@ -56,7 +56,7 @@ def taken_apart(samples: Tensor) -> Parts:
     return Parts(ycbcr[:, :1].contiguous(), ycbcr[:, 1:], alpha, is_opaque)
 
 
-def put_together(
+def merge(
     parts: Parts, luma: Tensor, alpha: Tensor | None, scale: int, dtype: torch.dtype
 ) -> Tensor:
     """Samples (B, C, scale H, scale W) of ``dtype``, uint8 or uint16, from what the network made of

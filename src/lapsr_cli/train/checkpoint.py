@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from lapsr_cli.errors import TrainingError
-from lapsr_cli.files import whole_file
+from lapsr_cli.files import atomic_write
 
 __all__ = ["Checkpoint", "Progress", "read", "write"]
 
@@ -57,7 +57,7 @@ def write(checkpoint: Checkpoint, path: Path) -> None:
     buffer = io.BytesIO()
     content = {**vars(checkpoint), "progress": asdict(checkpoint.progress)}
     torch.save({"format": _FORMAT, **content}, buffer)
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         file.write(buffer.getbuffer())
 
 

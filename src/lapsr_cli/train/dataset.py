@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lapsr_cli.pixels import color
 from lapsr_cli.errors import NothingMatched, PictureError, UnreadablePicture
 from lapsr_cli.files import find
 from lapsr_cli.image_io import READABLE, read
+from lapsr_cli.pixels import color
 
 __all__ = ["Pictures", "load", "paths_in", "read_luma"]
 

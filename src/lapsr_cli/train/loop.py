@@ -17,14 +17,14 @@ from lapsr_cli.device.selection import Device
 from lapsr_cli.errors import TrainingError, UsageError
 from lapsr_cli.train import checkpoint, optimizer
 from lapsr_cli.train.checkpoint import Checkpoint, Progress
+from lapsr_cli.train.dataset import Pictures
+from lapsr_cli.train.distributed import Ranks
 from lapsr_cli.train.ema import Ema
-from lapsr_cli.train.run_dir import RunFolder
 from lapsr_cli.train.initial import initial_model
 from lapsr_cli.train.loss import PyramidLoss
 from lapsr_cli.train.patches import Patches
-from lapsr_cli.train.dataset import Pictures
-from lapsr_cli.train.distributed import Ranks
 from lapsr_cli.train.recipe import Recipe
+from lapsr_cli.train.run_dir import RunFolder
 from lapsr_cli.train.validation import Scores, Validator, mean_psnr
 from lapsr_cli.weights.stored import Weights, write_safetensors
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lapsr_cli.pixels import resize
-from lapsr_cli.train.loss import Part
 from lapsr_cli.train.dataset import Pictures
+from lapsr_cli.train.loss import Part
 from lapsr_cli.train.recipe import Recipe
 
 __all__ = ["Draw", "Patches", "cut"]

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lapsr_cli.errors import TrainingError, UsageError
-from lapsr_cli.files import whole_file
+from lapsr_cli.files import atomic_write
 from lapsr_cli.train import curve
 from lapsr_cli.train.recipe import Recipe
 
@@ -56,7 +56,7 @@ class RunFolder:
 
     def write_config(self, content: Mapping[str, Any]) -> None:
         """Replace config.json."""
-        with whole_file(self.config) as file:
+        with atomic_write(self.config) as file:
             file.write((json.dumps(content, indent=2) + "\n").encode())
 
     def add_record(self, record: Mapping[str, Any]) -> None:
@@ -85,11 +85,11 @@ class RunFolder:
             for record in self.records()
             if record["iteration"] <= (validated if "scores" in record else iteration)
         ]
-        with whole_file(self.metrics) as file:
+        with atomic_write(self.metrics) as file:
             file.write("".join(json.dumps(record) + "\n" for record in kept).encode())
 
     def draw_curve(self) -> None:
         """Draw curve.png from the metrics."""
         picture = curve.draw(self.records(), title=self.path.resolve().name)
-        with whole_file(self.curve) as file:
+        with atomic_write(self.curve) as file:
             file.write(picture)

@@ -16,18 +16,18 @@ import numpy as np
 import torch
 
 from lapsr_cli import __version__, weights
+from lapsr_cli.device.memory import free_memory
 from lapsr_cli.device.selection import Device, training_precision
 from lapsr_cli.errors import UsageError
-from lapsr_cli.device.memory import free_memory
 from lapsr_cli.network.pyramid import PyramidConfig
-from lapsr_cli.train.run_dir import RunFolder
-from lapsr_cli.train.loop import Pace, Trainer
 from lapsr_cli.train.dataset import Pictures, load, paths_in
 from lapsr_cli.train.distributed import Ranks
+from lapsr_cli.train.loop import Pace, Trainer
 from lapsr_cli.train.recipe import PRESETS, Recipe, flag_of
+from lapsr_cli.train.run_dir import RunFolder
 from lapsr_cli.train.validation import Validator, open_sets
 
-__all__ = ["Settled", "Wishes", "begin", "settle"]
+__all__ = ["ResolvedRun", "TrainOptions", "begin", "settle"]
 
 _DEFAULT_PRESET = "modern"
 _MEMORY_SHARE = 0.4
@@ -35,7 +35,7 @@ _MEMORY_SHARE = 0.4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wishes:
+class TrainOptions:
     """What the user gave, and nothing else: the rest comes from the preset or from the run.
 
     ``network``: fields of PyramidConfig but levels, which the scales give. ``recipe``: fields of
@@ -51,7 +51,7 @@ class Wishes:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settled:
+class ResolvedRun:
     """What will be done, and what was changed of a run that goes on, in words."""
 
     recipe: Recipe
@@ -62,7 +62,7 @@ class Settled:
     changes: tuple[str, ...] = ()
 
 
-def settle(folder: RunFolder, wishes: Wishes, device: Device) -> Settled:
+def settle(folder: RunFolder, wishes: TrainOptions, device: Device) -> ResolvedRun:
     """A new run, or the one in the folder with the user's changes.
 
     Raises UsageError for what cannot be: a run where none may be or none where one must be,
@@ -75,7 +75,7 @@ def settle(folder: RunFolder, wishes: Wishes, device: Device) -> Settled:
     return _resumed(folder, wishes) if folder.holds_a_run else _new(wishes, device)
 
 
-def _new(wishes: Wishes, device: Device) -> Settled:
+def _new(wishes: TrainOptions, device: Device) -> ResolvedRun:
     if not wishes.data:
         raise UsageError("--data is missing: name folders of pictures to train on")
     preset = wishes.preset or _DEFAULT_PRESET
@@ -85,7 +85,7 @@ def _new(wishes: Wishes, device: Device) -> Settled:
     values = {**fast, **PRESETS[preset], **wishes.recipe}
     recipe = Recipe(network=_network(wishes), **values)
     data, val = _absolute(wishes.data), _absolute(wishes.val)
-    return Settled(recipe=recipe, preset=preset, data=data, val=val, resumed=False)
+    return ResolvedRun(recipe=recipe, preset=preset, data=data, val=val, resumed=False)
 
 
 def _absolute(folders: Sequence[str]) -> tuple[str, ...]:
@@ -93,7 +93,7 @@ def _absolute(folders: Sequence[str]) -> tuple[str, ...]:
     return tuple(os.path.abspath(folder) for folder in folders)  # noqa: PTH100 (patterns too)
 
 
-def _network(wishes: Wishes) -> PyramidConfig:
+def _network(wishes: TrainOptions) -> PyramidConfig:
     """The network of the flags, on top of that of --init; the scales give the levels."""
     scales = wishes.recipe.get("scales", Recipe.scales)
     values = dict(wishes.network)
@@ -104,7 +104,7 @@ def _network(wishes: Wishes) -> PyramidConfig:
     return PyramidConfig(**{**values, "levels": max(scales, default=8).bit_length() - 1})
 
 
-def _resumed(folder: RunFolder, wishes: Wishes) -> Settled:
+def _resumed(folder: RunFolder, wishes: TrainOptions) -> ResolvedRun:
     config = folder.read_config()
     saved = Recipe.from_json(config["recipe"])
     if wishes.preset not in (None, config["preset"]):
@@ -129,7 +129,7 @@ def _resumed(folder: RunFolder, wishes: Wishes) -> Settled:
     ):
         if given and given != before:
             changes.append(f"--{name} {' '.join(given)} (was {' '.join(before)})")
-    return Settled(
+    return ResolvedRun(
         recipe=Recipe(**{**vars(saved), **changed}),
         preset=config["preset"],
         data=_absolute(wishes.data) or config["data"],
@@ -140,7 +140,7 @@ def _resumed(folder: RunFolder, wishes: Wishes) -> Settled:
 
 
 def begin(
-    settled: Settled,
+    settled: ResolvedRun,
     folder: RunFolder,
     device: Device,
     ranks: Ranks,
@@ -206,7 +206,7 @@ def _on_device(pictures: Pictures, device: torch.device) -> Pictures:
     return pictures.to(device)
 
 
-def _write_config(folder: RunFolder, settled: Settled, session: Mapping[str, Any]) -> None:
+def _write_config(folder: RunFolder, settled: ResolvedRun, session: Mapping[str, Any]) -> None:
     earlier = folder.read_config()["sessions"] if settled.resumed else []
     folder.write_config(
         {

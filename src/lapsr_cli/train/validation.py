@@ -16,11 +16,11 @@ import torch
 from lapsr_cli.device.selection import Device
 from lapsr_cli.errors import UnreadablePicture
 from lapsr_cli.inference.evaluation import Evaluator, Harm, bicubic_score
+from lapsr_cli.inference.runtime import Runtime
 from lapsr_cli.metrics.protocol import Score
 from lapsr_cli.network.pyramid import LaplacianPyramid
-from lapsr_cli.inference.runtime import Runtime
-from lapsr_cli.train.degrade import Degradation
 from lapsr_cli.train.dataset import paths_in, read_luma
+from lapsr_cli.train.degrade import Degradation
 from lapsr_cli.train.distributed import Ranks
 
 __all__ = ["Scores", "ValidationSet", "Validator", "mean_psnr", "open_sets"]

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from lapsr_cli.network.calibration import ranges_of
 from lapsr_cli.errors import ChecksumError, OfflineError, UnknownModel, UsageError, WeightsError
+from lapsr_cli.network.calibration import ranges_of
 from lapsr_cli.network.pyramid import LaplacianPyramid, PyramidConfig
 from lapsr_cli.weights import cache
 from lapsr_cli.weights.download import Retry, fetch

@@ -14,7 +14,7 @@ from pathlib import Path
 import platformdirs
 
 from lapsr_cli.errors import ChecksumError, WeightsError
-from lapsr_cli.files import whole_file
+from lapsr_cli.files import atomic_write
 from lapsr_cli.weights.stored import Weights, write_safetensors
 
 __all__ = ["check", "home", "model_path", "names", "sha256_of", "store", "unusable"]
@@ -48,7 +48,7 @@ def store(name: str, weights: Weights) -> Path:
     draft = path.with_name(f".{name}.{os.getpid()}.safetensors.part")
     try:
         write_safetensors(weights, draft)
-        with whole_file(_checksum_path(path)) as file:
+        with atomic_write(_checksum_path(path)) as file:
             file.write(f"{sha256_of(draft)}  {path.name}\n".encode())
         draft.replace(path)
     except OSError as error:

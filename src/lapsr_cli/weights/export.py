@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lapsr_cli.errors import ResourceError, UsageError, WeightsError
-from lapsr_cli.files import whole_file
+from lapsr_cli.files import atomic_write
 from lapsr_cli.network.pyramid import LaplacianPyramid
 from lapsr_cli.weights.stored import Weights, write_safetensors
 
@@ -31,7 +31,7 @@ def export(weights: Weights, path: Path, *, source: str) -> None:
             write_safetensors(weights, path)
         elif path.suffix == ".onnx":
             graph = to_onnx(model)
-            with whole_file(path) as file:
+            with atomic_write(path) as file:
                 file.write(graph)
         else:
             raise UsageError(f"-o/--output {path}: must end in .safetensors or .onnx")

@@ -20,7 +20,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from lapsr_cli.errors import UsageError, WeightsError, WeightsMismatch
-from lapsr_cli.files import whole_file
+from lapsr_cli.files import atomic_write
 from lapsr_cli.network.pyramid import LaplacianPyramid, PyramidConfig
 
 __all__ = ["Weights", "read_pth", "read_safetensors", "write_safetensors"]
@@ -93,7 +93,7 @@ def write_safetensors(weights: Weights, path: Path) -> None:
         name: tensor.detach().cpu().contiguous().clone()
         for name, tensor in {**weights.tensors, **ranges}.items()
     }
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         file.write(save(tensors, metadata={_METADATA_KEY: json.dumps(about, sort_keys=True)}))
 
 

@@ -9,11 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from lapsr_cli.cpu.kernels import half
-from lapsr_cli.cpu.kernels.half import Half
-from lapsr_cli.network.pyramid import LaplacianPyramid, PyramidConfig
+from lapsr_cli.cpu.kernels.low_precision import Bf16Conv, supports_bf16
+from lapsr_cli.cpu.streaming import StreamingPyramid
 from lapsr_cli.device.cpu_features import this_processor
-from lapsr_cli.cpu.streaming import StripPyramid
+from lapsr_cli.network.pyramid import LaplacianPyramid, PyramidConfig
 from tests.cpu.kernels.test_winograd import features
 
 CHANNELS = 64
@@ -27,9 +26,9 @@ def convolution(channels: int = CHANNELS) -> nn.Conv2d:
     return nn.Conv2d(channels, channels, 3).requires_grad_(False).bfloat16()
 
 
-def exactly(conv: nn.Conv2d, rows: Tensor, *, top: bool, bottom: bool) -> Tensor:
+def exactly(conv: nn.Conv2d, rows: Tensor, *, pad_top: bool, pad_bottom: bool) -> Tensor:
     """Of numbers that are bf16 already, in float64."""
-    padded = F.pad(rows.double(), (1, 1, top, bottom))
+    padded = F.pad(rows.double(), (1, 1, pad_top, pad_bottom))
     if padded.shape[2] < 3:
         return rows[:, :, :0].double()
     assert conv.bias is not None
@@ -43,10 +42,10 @@ def exactly(conv: nn.Conv2d, rows: Tensor, *, top: bool, bottom: bool) -> Tensor
     heights=st.lists(st.integers(0, 5), min_size=1, max_size=3),
     width=st.integers(1, 70),
     channels=st.sampled_from([32, 64]),
-    top=st.booleans(),
-    bottom=st.booleans(),
-    reads_narrow=st.booleans(),
-    writes_narrow=st.booleans(),
+    pad_top=st.booleans(),
+    pad_bottom=st.booleans(),
+    low_precision_input=st.booleans(),
+    low_precision_output=st.booleans(),
 )
 def test_equal_to_the_exact_one(
     batch: int,
@@ -54,26 +53,26 @@ def test_equal_to_the_exact_one(
     width: int,
     channels: int,
     *,
-    top: bool,
-    bottom: bool,
-    reads_narrow: bool,
-    writes_narrow: bool,
+    pad_top: bool,
+    pad_bottom: bool,
+    low_precision_input: bool,
+    low_precision_output: bool,
 ) -> None:
     """Maps of bf16, activated, or of fp32, not activated; in and out."""
     conv = convolution(channels)
-    assert half.is_for(conv)
+    assert supports_bf16(conv)
     rows = features(batch, channels, sum(heights), width).float()
     activated = F.leaky_relu(rows, 0.2).bfloat16()
-    expected = exactly(conv, activated, top=top, bottom=bottom)
+    expected = exactly(conv, activated, pad_top=pad_top, pad_bottom=pad_bottom)
     added = torch.randn_like(expected, dtype=torch.float32)
-    made = Half(conv, writes_narrow=writes_narrow)(
-        torch.split(activated if reads_narrow else rows, heights, dim=2),
-        () if writes_narrow else torch.split(added, 3, dim=2),
-        top=top,
-        bottom=bottom,
+    made = Bf16Conv(conv, low_precision_output=low_precision_output)(
+        torch.split(activated if low_precision_input else rows, heights, dim=2),
+        () if low_precision_output else torch.split(added, 3, dim=2),
+        pad_top=pad_top,
+        pad_bottom=pad_bottom,
     )
     assert made.shape == expected.shape
-    if writes_narrow:
+    if low_precision_output:
         assert made.dtype == torch.bfloat16
         expected = F.leaky_relu(expected, 0.2)
         torch.testing.assert_close(made.double(), expected, rtol=2**-8, atol=1e-5)
@@ -91,7 +90,9 @@ def test_rounds_to_the_nearest_and_ties_to_even() -> None:
     bits = torch.randint(0, 1 << 12, (1, 32, 3, 40), generator=generator, dtype=torch.int32)
     rows = (0x3F800000 + (bits << 12)).view(torch.float32)  # many halfway between two
     rows = rows.contiguous(memory_format=torch.channels_last)
-    made = Half(conv.bfloat16(), writes_narrow=True)([rows], top=False, bottom=False)
+    made = Bf16Conv(conv.bfloat16(), low_precision_output=True)(
+        [rows], pad_top=False, pad_bottom=False
+    )
     assert torch.equal(made, rows[:, :, 1:2].bfloat16())
 
 
@@ -104,7 +105,7 @@ def test_a_network_whose_blocks_alone_are_narrow(config: PyramidConfig, channels
     model = LaplacianPyramid(config).requires_grad_(False)
     torch.nn.init.normal_(model.conv_in.weight, std=0.05)
     luma = torch.rand(2, 1, 30, 21)
-    strips = StripPyramid(config, strip_pixels=200).requires_grad_(False)
+    strips = StreamingPyramid(config, strip_pixels=200).requires_grad_(False)
     strips.load_state_dict(model.state_dict())
     strips.level(1).convs.bfloat16()
     made = strips(luma)
@@ -118,6 +119,6 @@ def test_a_network_whose_blocks_alone_are_narrow(config: PyramidConfig, channels
 
 
 def test_not_for() -> None:
-    assert not half.is_for(nn.Conv2d(64, 64, 3))
-    assert not half.is_for(nn.Conv2d(48, 48, 3).bfloat16())
-    assert not half.is_for(nn.Conv2d(64, 32, 3).bfloat16())
+    assert not supports_bf16(nn.Conv2d(64, 64, 3))
+    assert not supports_bf16(nn.Conv2d(48, 48, 3).bfloat16())
+    assert not supports_bf16(nn.Conv2d(64, 32, 3).bfloat16())

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from lapsr_cli.cpu.kernels.low_precision import Int8Conv, supports_int8
+from lapsr_cli.cpu.quantization import QuantParams, quantized_weights
 from lapsr_cli.device.cpu_features import Processor, this_processor
-from lapsr_cli.cpu.quantization import Quantized, Scale, is_for, quantized_weights
 from tests.cpu.kernels.test_winograd import features
 
 CHANNELS = 64
@@ -36,26 +37,28 @@ def convolution(seed: int = 0) -> nn.Conv2d:
     return nn.Conv2d(CHANNELS, CHANNELS, 3).requires_grad_(False)
 
 
-def some_scale(seed: int) -> Scale:
+def some_scale(seed: int) -> QuantParams:
     """Each channel with its own."""
     generator = torch.Generator().manual_seed(seed)
     zeros = torch.randint(0, 256, (CHANNELS,), generator=generator).float()
-    return Scale(0.005 + 0.03 * torch.rand(CHANNELS, generator=generator), zeros)
+    return QuantParams(0.005 + 0.03 * torch.rand(CHANNELS, generator=generator), zeros)
 
 
-def quantized(values: Tensor, scale: Scale) -> Tensor:
+def quantized(values: Tensor, scale: QuantParams) -> Tensor:
     """(B, C, H, W), 0..255 in float64, before rounding."""
     zeros = scale.zeros[:, None, None]
     return values.double() / scale.steps[:, None, None].double() + zeros
 
 
-def exactly(conv: nn.Conv2d, codes: Tensor, reads: Scale, *, top: bool, bottom: bool) -> Tensor:
+def exactly(
+    conv: nn.Conv2d, codes: Tensor, reads: QuantParams, *, pad_top: bool, pad_bottom: bool
+) -> Tensor:
     """From codes 0..255: the convolution of the real numbers that they stand for."""
     read_steps = reads.steps[:, None, None]
     weights, steps = quantized_weights(conv.weight * read_steps)
     kernel = weights.double() * steps[:, None, None, None] / read_steps.double()
     values = (codes.double() - reads.zeros[:, None, None]) * read_steps.double()
-    padded = F.pad(values, (1, 1, top, bottom))
+    padded = F.pad(values, (1, 1, pad_top, pad_bottom))
     if padded.shape[2] < 3:
         return codes[:, :, :0].double()
     assert conv.bias is not None
@@ -65,7 +68,7 @@ def exactly(conv: nn.Conv2d, codes: Tensor, reads: Scale, *, top: bool, bottom: 
 @given(st.lists(st.tuples(st.floats(-50, 50), st.floats(-50, 50)), min_size=1, max_size=5))
 def test_a_scale_holds_its_ranges_and_zero(pairs: list[tuple[float, float]]) -> None:
     ranges = torch.tensor(pairs).sort(dim=1).values
-    scale = Scale.over(ranges)
+    scale = QuantParams.over(ranges)
     assert torch.equal(scale.zeros, scale.zeros.round().clamp(0, 255))
     for values in (*ranges.unbind(-1), torch.zeros(len(pairs))):
         codes = values.double() / scale.steps.double() + scale.zeros
@@ -74,7 +77,7 @@ def test_a_scale_holds_its_ranges_and_zero(pairs: list[tuple[float, float]]) -> 
 
 
 def test_a_channel_that_never_changes_leaves_the_others_their_weights() -> None:
-    scale = Scale.over(torch.tensor([[0.0, 0.0], [-1.0, 2.0]]))
+    scale = QuantParams.over(torch.tensor([[0.0, 0.0], [-1.0, 2.0]]))
     assert float(scale.steps[1]) == pytest.approx(3 / 255)
     assert 0 < float(scale.steps[0]) < float(scale.steps[1])
 
@@ -86,8 +89,8 @@ def test_a_channel_that_never_changes_leaves_the_others_their_weights() -> None:
     batch=st.integers(1, 2),
     heights=st.lists(st.integers(0, 5), min_size=1, max_size=3),
     width=st.integers(1, 70),
-    top=st.booleans(),
-    bottom=st.booleans(),
+    pad_top=st.booleans(),
+    pad_bottom=st.booleans(),
     reads_bytes=st.booleans(),
     writes_bytes=st.booleans(),
     seed=st.integers(0, 99),
@@ -99,14 +102,14 @@ def test_equal_to_the_exact_one(
     width: int,
     seed: int,
     *,
-    top: bool,
-    bottom: bool,
+    pad_top: bool,
+    pad_bottom: bool,
     reads_bytes: bool,
     writes_bytes: bool,
 ) -> None:
     """Maps of 8 bits or fp32, in and out."""
     conv = convolution()
-    assert is_for(conv)
+    assert supports_int8(conv)
     reads, writes = some_scale(seed), some_scale(seed + 1)
     rows = features(batch, CHANNELS, sum(heights), width).float()
     if reads_bytes:
@@ -114,14 +117,14 @@ def test_equal_to_the_exact_one(
         codes = rows
     else:
         codes = quantized(F.leaky_relu(rows, 0.2), reads).add(0.5).floor().clamp(0, 255)
-    expected = exactly(conv, codes, reads, top=top, bottom=bottom)
-    layer = Quantized(conv, reads, writes if writes_bytes else None, processor)
+    expected = exactly(conv, codes, reads, pad_top=pad_top, pad_bottom=pad_bottom)
+    layer = Int8Conv(conv, reads, writes if writes_bytes else None, processor)
     added = torch.randn_like(expected, dtype=torch.float32)
     made = layer(
         torch.split(rows, heights, dim=2),
         () if writes_bytes else torch.split(added, 3, dim=2),
-        top=top,
-        bottom=bottom,
+        pad_top=pad_top,
+        pad_bottom=pad_bottom,
     )
     assert made.shape == expected.shape
     # An fp32 number at a tie may be rounded to the neighbouring code.
@@ -138,6 +141,6 @@ def test_equal_to_the_exact_one(
 
 
 def test_not_for() -> None:
-    assert not is_for(nn.Conv2d(64, 32, 3))
-    assert not is_for(nn.Conv2d(48, 48, 3))
-    assert not is_for(nn.Conv2d(64, 64, 3).double())
+    assert not supports_int8(nn.Conv2d(64, 32, 3))
+    assert not supports_int8(nn.Conv2d(48, 48, 3))
+    assert not supports_int8(nn.Conv2d(64, 64, 3).double())

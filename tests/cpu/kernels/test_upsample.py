@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lapsr_cli.cpu.kernels.upsample import Residual, Upsampling, supports
+from lapsr_cli.device.cpu_features import Processor
 from lapsr_cli.network.fused import residual_kernel
 from lapsr_cli.network.pyramid import PyramidConfig
-from lapsr_cli.device.cpu_features import Processor
-from lapsr_cli.cpu.kernels.upsample import Residual, Upsampling, is_for
 from tests.conftest import random_network
 from tests.cpu.kernels.test_winograd import features, processors
 
@@ -27,21 +27,21 @@ SHAPES = {
 @settings(max_examples=80)
 @given(**SHAPES)
 def test_equal_to_the_transposed_convolution(
-    processor: Processor, vectors: int, batch: int, heights: list[int], width: int, *, top: bool
+    processor: Processor, vectors: int, batch: int, heights: list[int], width: int, *, pad_top: bool
 ) -> None:
     channels = vectors * processor.vector_bytes // 8
     level = random_network(PyramidConfig(depth=1, recursions=1, channels=channels)).level(1)
-    assert is_for(level, processor)
+    assert supports(level, processor)
     rows = features(batch, channels, sum(heights), width)
-    made = Upsampling(level, processor)(torch.split(rows, heights, dim=2), top=top)
-    padded = F.pad(F.leaky_relu(rows, 0.2), (0, 0, top, 0))
+    made = Upsampling(level, processor)(torch.split(rows, heights, dim=2), pad_top=pad_top)
+    padded = F.pad(F.leaky_relu(rows, 0.2), (0, 0, pad_top, 0))
     expected = F.conv_transpose2d(padded, level.up.weight, level.up.bias, stride=2)
     expected = expected[:, :, 2:-1, : 2 * width]  # less the row above's, cropped
     torch.testing.assert_close(made, expected, rtol=1e-12, atol=1e-12)
 
 
 @settings(max_examples=80)
-@given(**SHAPES, bottom=st.booleans())
+@given(**SHAPES, pad_bottom=st.booleans())
 def test_equal_to_the_residual_convolution(
     processor: Processor,
     vectors: int,
@@ -49,15 +49,15 @@ def test_equal_to_the_residual_convolution(
     heights: list[int],
     width: int,
     *,
-    top: bool,
-    bottom: bool,
+    pad_top: bool,
+    pad_bottom: bool,
 ) -> None:
     channels = vectors * processor.vector_bytes // 8
     level = random_network(PyramidConfig(depth=1, recursions=1, channels=channels)).level(1)
     rows = features(batch, channels, sum(heights), width)
     pieces = torch.split(rows, heights, dim=2)
-    made = Residual(level, processor)(pieces, top=top, bottom=bottom)
-    padded = F.pad(F.leaky_relu(rows, 0.2), (1, 1, top, bottom))
+    made = Residual(level, processor)(pieces, pad_top=pad_top, pad_bottom=pad_bottom)
+    padded = F.pad(F.leaky_relu(rows, 0.2), (1, 1, pad_top, pad_bottom))
     assert made.shape == (batch, 4, max(0, padded.shape[2] - 2), width)
     if padded.shape[2] >= 3:
         expected = F.conv2d(padded, residual_kernel(level))

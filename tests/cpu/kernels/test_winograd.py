@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from lapsr_cli.device.cpu_features import Processor, this_processor
 from lapsr_cli.cpu.kernels.winograd import (
-    Winograd,
-    is_for,
+    WinogradConv,
+    supports,
     transformed_inputs,
     transformed_kernels,
     transformed_outputs,
 )
+from lapsr_cli.device.cpu_features import Processor, this_processor
 
 IS_X86 = platform.machine().lower() in {"x86_64", "amd64"}
 
@@ -46,8 +46,8 @@ def convolution(channels: int, seed: int = 0) -> nn.Conv2d:
     return nn.Conv2d(channels, channels, 3).double().requires_grad_(False)
 
 
-def directly(conv: nn.Conv2d, rows: Tensor, *, top: bool, bottom: bool) -> Tensor:
-    padded = F.pad(F.leaky_relu(rows, 0.2), (1, 1, top, bottom))
+def directly(conv: nn.Conv2d, rows: Tensor, *, pad_top: bool, pad_bottom: bool) -> Tensor:
+    padded = F.pad(F.leaky_relu(rows, 0.2), (1, 1, pad_top, pad_bottom))
     if padded.shape[2] < 3:
         return rows[:, :, :0]
     return F.conv2d(padded, conv.weight, conv.bias)
@@ -73,8 +73,8 @@ def test_the_transforms_are_a_convolution() -> None:
     batch=st.integers(1, 2),
     heights=st.lists(st.integers(0, 9), min_size=1, max_size=3),
     width=st.integers(1, 40),
-    top=st.booleans(),
-    bottom=st.booleans(),
+    pad_top=st.booleans(),
+    pad_bottom=st.booleans(),
     summed=st.booleans(),
 )
 def test_equal_to_the_direct_convolution(
@@ -84,21 +84,21 @@ def test_equal_to_the_direct_convolution(
     heights: list[int],
     width: int,
     *,
-    top: bool,
-    bottom: bool,
+    pad_top: bool,
+    pad_bottom: bool,
     summed: bool,
 ) -> None:
     """From no row to several groups of tiles, in one piece or in some, on each instruction set."""
     conv = convolution(vectors * processor.vector_bytes // 8)
-    assert is_for(conv, processor)
+    assert supports(conv, processor)
     rows = features(batch, conv.out_channels, sum(heights), width)
-    expected = directly(conv, rows, top=top, bottom=bottom)
+    expected = directly(conv, rows, pad_top=pad_top, pad_bottom=pad_bottom)
     added = torch.randn_like(expected)
-    made = Winograd(conv, processor)(
+    made = WinogradConv(conv, processor)(
         torch.split(rows, heights, dim=2),
         torch.split(added, 3, dim=2) if summed else (),
-        top=top,
-        bottom=bottom,
+        pad_top=pad_top,
+        pad_bottom=pad_bottom,
     )
     expected = expected + added if summed else expected
     torch.testing.assert_close(made, expected, rtol=1e-11, atol=1e-11)
@@ -107,20 +107,20 @@ def test_equal_to_the_direct_convolution(
 def test_fp32_keeps_its_digits() -> None:
     """64 channels as in the published networks: twice the error of the direct one, at most."""
     conv, rows = convolution(64), features(1, 64, 18, 40)
-    exact = directly(conv, rows, top=True, bottom=True)
+    exact = directly(conv, rows, pad_top=True, pad_bottom=True)
     conv.float()
-    direct = directly(conv, rows.float(), top=True, bottom=True)
-    made = Winograd(conv)([rows.float()], top=True, bottom=True)
+    direct = directly(conv, rows.float(), pad_top=True, pad_bottom=True)
+    made = WinogradConv(conv)([rows.float()], pad_top=True, pad_bottom=True)
     assert (made - exact).square().mean() < 4 * (direct - exact).square().mean()
 
 
 def test_threads_do_not_disturb_each_other() -> None:
     conv = convolution(64)
-    convolve = Winograd(conv)
+    convolve = WinogradConv(conv)
     maps = [features(1, 64, 13, 50, seed) for seed in range(8)]
 
     def convolved(rows: Tensor) -> Tensor:
-        return convolve([rows], top=True, bottom=True)
+        return convolve([rows], pad_top=True, pad_bottom=True)
 
     alone = [convolved(rows) for rows in maps]
     with ThreadPoolExecutor(4) as threads:
@@ -134,4 +134,4 @@ def test_threads_do_not_disturb_each_other() -> None:
     [nn.Conv2d(64, 32, 3), nn.Conv2d(64, 64, 5), nn.Conv2d(65, 65, 3), nn.Conv2d(64, 64, 3).half()],
 )
 def test_not_for(conv: nn.Conv2d) -> None:
-    assert not is_for(conv)
+    assert not supports(conv)

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from lapsr_cli.errors import ResourceError
-from lapsr_cli.text import one_line
 from lapsr_cli.network.pyramid import LaplacianPyramid
+from lapsr_cli.text import one_line
 from lapsr_cli.weights.export import to_onnx
 
 __all__ = [

@@ -1,0 +1,1 @@
+"""Functions written down for LLVM and compiled while the program runs."""

@@ -14,12 +14,13 @@ from typing import Any
 
 from llvmlite import ir
 
-from lapsr_cli.device.cpu_features import Function, Processor
+from lapsr_cli.cpu.jit.compiler import Function
+from lapsr_cli.device.cpu_features import Processor
 
 __all__ = [
     "Bytes",
-    "Code",
     "DotProducts",
+    "FunctionBuilder",
     "Integer",
     "Pointer",
     "Tiles",
@@ -65,7 +66,7 @@ class Integer:
         """A condition: from 0 up to, not including, ``end``."""
         return self.builder.icmp_unsigned("<", self.value, end.value)
 
-    def at_most(self, other: int) -> Integer:
+    def clamp_max(self, other: int) -> Integer:
         """The lesser one."""
         bound = _integer(other)
         less = self.builder.icmp_signed("<", self.value, bound)
@@ -93,12 +94,12 @@ class Vector:
 
     __rmul__ = __mul__
 
-    def larger(self, other: Vector) -> Vector:
+    def maximum(self, other: Vector) -> Vector:
         """The larger one in every place."""
         condition = self.builder.fcmp_ordered(">", self.value, other.value)
         return Vector(self.builder, self.builder.select(condition, self.value, other.value))
 
-    def smaller(self, other: Vector) -> Vector:
+    def minimum(self, other: Vector) -> Vector:
         """The smaller one in every place."""
         condition = self.builder.fcmp_ordered("<", self.value, other.value)
         return Vector(self.builder, self.builder.select(condition, self.value, other.value))
@@ -114,7 +115,7 @@ class Vector:
 class Pointer:
     """To floating-point numbers in memory."""
 
-    def __init__(self, code: Code, value: Any) -> None:
+    def __init__(self, code: FunctionBuilder, value: Any) -> None:
         self._code = code
         self.value = value
 
@@ -135,7 +136,7 @@ class Pointer:
         )
         return Pointer(self._code, place)
 
-    def spread(self, index: Integer | int) -> Vector:
+    def broadcast(self, index: Integer | int) -> Vector:
         """The one number at ``index``, in every place of a vector."""
         code = self._code
         one = code.builder.load((self + index).value, typ=code.element, align=code.itemsize)
@@ -144,7 +145,7 @@ class Pointer:
         places = ir.Constant(ir.VectorType(ir.IntType(32), code.lanes), None)
         return Vector(code.builder, code.builder.shuffle_vector(first, undefined, places))
 
-    def if_(self, condition: Any, otherwise: Pointer) -> Pointer:
+    def select(self, condition: Any, otherwise: Pointer) -> Pointer:
         """This one where ``condition`` holds."""
         value = self._code.builder.select(condition, self.value, otherwise.value)
         return Pointer(self._code, value)
@@ -153,7 +154,7 @@ class Pointer:
 class Bytes:
     """To 8-bit numbers in memory."""
 
-    def __init__(self, code: Code, value: Any) -> None:
+    def __init__(self, code: FunctionBuilder, value: Any) -> None:
         self._code = code
         self.value = value
 
@@ -161,7 +162,7 @@ class Bytes:
         place = self._code.builder.gep(self.value, [_integer(index)], source_etype=ir.IntType(8))
         return Bytes(self._code, place)
 
-    def if_(self, condition: Any, otherwise: Bytes) -> Bytes:
+    def select(self, condition: Any, otherwise: Bytes) -> Bytes:
         """This one where ``condition`` holds."""
         value = self._code.builder.select(condition, self.value, otherwise.value)
         return Bytes(self._code, value)
@@ -205,14 +206,14 @@ class Bytes:
         kind = self._code.integers_of(4)
         limits = (ir.Constant(vector.value.type, [limit] * self._code.lanes) for limit in (0, 255))
         least, most = (Vector(builder, limit) for limit in limits)
-        inside = vector.larger(least).smaller(most)
+        inside = vector.maximum(least).minimum(most)
         half = ir.Constant(vector.value.type, [0.5] * self._code.lanes)
         whole = builder.fptosi((inside + Vector(builder, half)).value, kind)
         narrow = builder.trunc(whole, ir.VectorType(ir.IntType(8), self._code.lanes))
         builder.store(narrow, (self + index).value, align=1)
 
 
-class Code:
+class FunctionBuilder:
     """A function that is being written.
 
     ``pointers`` and ``integers`` name its parameters, in this order; ``itemsize`` is 4 or 8, of the
@@ -327,7 +328,7 @@ class Code:
 class Sums:
     """See Code.sums."""
 
-    def __init__(self, code: Code, count: int) -> None:
+    def __init__(self, code: FunctionBuilder, count: int) -> None:
         self._code = code
         self._slots = [code._slot(code.vector) for _ in range(count)]  # noqa: SLF001 (one of two)
         for slot in self._slots:
@@ -348,7 +349,7 @@ class Sums:
 class DotProducts:
     """See Code.dot_products. 32-bit integers, as many as a vector of fp32 has."""
 
-    def __init__(self, code: Code, count: int) -> None:
+    def __init__(self, code: FunctionBuilder, count: int) -> None:
         self._code = code
         self._kind = code.integers_of(4)
         self._slots = [code._slot(self._kind) for _ in range(count)]  # noqa: SLF001 (as Sums)
@@ -368,7 +369,7 @@ class DotProducts:
         """Four signed bytes for every sum."""
         return self._code.builder.load(place.value, typ=self._kind, align=1)
 
-    def spread(self, place: Bytes) -> Any:
+    def broadcast(self, place: Bytes) -> Any:
         """The same four unsigned bytes for every sum."""
         builder = self._code.builder
         one = builder.load(place.value, typ=ir.IntType(32), align=1)
@@ -389,7 +390,7 @@ class DotProducts:
 class Tiles:
     """See Code.tiles. Eight registers, each 16 rows of 64 bytes."""
 
-    def __init__(self, code: Code) -> None:
+    def __init__(self, code: FunctionBuilder) -> None:
         self._code = code
         layout = bytes([1, 0, *[0] * 14, *[64, 0] * 8, *[0] * 16, *[16] * 8, *[0] * 8])
         kind = ir.ArrayType(ir.IntType(8), len(layout))

@@ -11,16 +11,17 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from lapsr_cli.cpu.jit.builder import Code, Integer, Pointer, Sums
-from lapsr_cli.device.cpu_features import Function, Processor
+from lapsr_cli.cpu.jit.builder import FunctionBuilder, Integer, Pointer, Sums
+from lapsr_cli.cpu.jit.compiler import Function
+from lapsr_cli.device.cpu_features import Processor
 
-__all__ = ["TILES", "CompiledLayer", "addresses", "fits", "write_products"]
+__all__ = ["MICRO_ROWS", "Kernel", "addresses", "fits", "write_products"]
 
-TILES = 6
+MICRO_ROWS = 6
 """Rows of a matrix product at a time: times four vectors of columns, 24 sums in 32 registers."""
 
 
-class CompiledLayer:
+class Kernel:
     """A function whose first parameter is a table of rows, and its memory for what lies between its
     steps: ``scratch`` numbers for each thread, the last parameter but for counts."""
 
@@ -73,7 +74,7 @@ def addresses(pieces: Iterable[Tensor], number: int) -> list[int]:
 
 
 def write_products(
-    code: Code,
+    code: FunctionBuilder,
     factors: Sequence[tuple[Sequence[Pointer], Pointer]],
     written: Sequence[Pointer],
     channels: int,
@@ -95,17 +96,17 @@ def write_products(
 
 
 def _add_products(
-    code: Code, sums: Sums, rows: Sequence[Pointer], weights: Pointer, channel: Integer
+    code: FunctionBuilder, sums: Sums, rows: Sequence[Pointer], weights: Pointer, channel: Integer
 ) -> None:
     vectors = len(sums) // len(rows)
     weight = [weights[number * code.lanes] for number in range(vectors)]
     for tile, row in enumerate(rows):
-        value = row.spread(channel)
+        value = row.broadcast(channel)
         for number in range(vectors):
             sums.add_product(tile * vectors + number, value, weight[number])
 
 
-def _vectors_at_once(code: Code, channels: int) -> int:
+def _vectors_at_once(code: FunctionBuilder, channels: int) -> int:
     """Their sums for every row, their weights and an input are to fit the registers."""
     most = 4 if code.processor.registers >= 32 else 2
     return math.gcd(channels // code.lanes, most)

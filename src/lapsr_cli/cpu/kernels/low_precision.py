@@ -13,17 +13,17 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from lapsr_cli.cpu.jit.builder import Bytes, Code, Integer, Pointer, Tiles, Vector
-from lapsr_cli.cpu.kernels.kernel import TILES, CompiledLayer, addresses, fits
-from lapsr_cli.cpu.quantization import Scale, quantized_weights
-from lapsr_cli.network.pyramid import NEGATIVE_SLOPE
+from lapsr_cli.cpu.jit.builder import Bytes, FunctionBuilder, Integer, Pointer, Tiles, Vector
+from lapsr_cli.cpu.kernels.kernel import MICRO_ROWS, Kernel, addresses, fits
+from lapsr_cli.cpu.quantization import QuantParams, quantized_weights
 from lapsr_cli.device.cpu_features import Processor, this_processor
+from lapsr_cli.network.pyramid import NEGATIVE_SLOPE
 
 __all__ = ["Bf16Conv", "Int8Conv", "LowPrecisionConv", "supports_bf16", "supports_int8"]
 
 _TILE_PIXELS = _TILE_CHANNELS = 32
 """Of the outputs that are computed at a time by products of tiles."""
-_DOT_PIXELS = 8 * TILES
+_DOT_PIXELS = 8 * MICRO_ROWS
 """Of a row that is read at a time for dot products."""
 
 
@@ -44,7 +44,7 @@ class LowPrecisionConv:
         offsets: Tensor,
         scales: Tensor,
         *,
-        writes_narrow: bool,
+        low_precision_output: bool,
         processor: Processor | None = None,
     ) -> None:
         out, into = kernels.shape[:2]
@@ -55,18 +55,23 @@ class LowPrecisionConv:
         self._channels = out
         self._factors, self._offsets = factors.float(), offsets.float()
         self._scales = scales.float().contiguous()
-        self._writes_narrow = writes_narrow
+        self._writes_narrow = low_precision_output
         self._processor = processor or this_processor()
 
     def __call__(
-        self, pieces: Sequence[Tensor], added: Sequence[Tensor] = (), *, top: bool, bottom: bool
+        self,
+        pieces: Sequence[Tensor],
+        added: Sequence[Tensor] = (),
+        *,
+        pad_top: bool,
+        pad_bottom: bool,
     ) -> Tensor:
         """Pieces (B, C, n, W) of a map, narrow or fp32, channels-last, one below the other, with a
-        row of zeros above them at the ``top`` of the map and below at its ``bottom`` -> (B, C, m,
+        row of zeros above them if ``pad_top`` and below if ``pad_bottom`` -> (B, C, m,
         W), where m is two less than these rows together, and not less than 0. Pieces of as many
         rows, fp32, are ``added`` to that, if there are any and it is fp32."""
         batch, _, _, width = pieces[0].shape
-        count = max(0, sum(piece.shape[2] for piece in pieces) + top + bottom - 2)
+        count = max(0, sum(piece.shape[2] for piece in pieces) + pad_top + pad_bottom - 2)
         outputs = torch.empty(
             (batch, self._channels, count, width),
             dtype=self._dtype if self._writes_narrow else torch.float32,
@@ -80,7 +85,7 @@ class LowPrecisionConv:
             processor=self._processor,
         )
         for number in range(batch if count else 0):
-            rows = [0] * top + addresses(pieces, number) + [0] * bottom
+            rows = [0] * pad_top + addresses(pieces, number) + [0] * pad_bottom
             sources = addresses(added, number) or [0] * count
             tensors = [outputs[number], self._kernels, self._factors, self._offsets, self._scales]
             compute([rows, sources], tensors, count, width)
@@ -112,8 +117,8 @@ class Int8Conv(LowPrecisionConv):
     def __init__(
         self,
         conv: nn.Conv2d,
-        reads: Scale,
-        writes: Scale | None,
+        reads: QuantParams,
+        writes: QuantParams | None,
         processor: Processor | None = None,
     ) -> None:
         weights, steps = quantized_weights(conv.weight * reads.steps[:, None, None])
@@ -128,7 +133,7 @@ class Int8Conv(LowPrecisionConv):
             factors / written,
             offsets / written,
             torch.stack([1 / reads.steps, reads.zeros, zeros]),
-            writes_narrow=writes is not None,
+            low_precision_output=writes is not None,
             processor=processor,
         )
 
@@ -148,7 +153,7 @@ class Bf16Conv(LowPrecisionConv):
     given what this one makes activated and in bf16, else it is fp32 and not activated."""
 
     def __init__(
-        self, conv: nn.Conv2d, *, writes_narrow: bool, processor: Processor | None = None
+        self, conv: nn.Conv2d, *, low_precision_output: bool, processor: Processor | None = None
     ) -> None:
         out = conv.out_channels
         super().__init__(
@@ -156,7 +161,7 @@ class Bf16Conv(LowPrecisionConv):
             torch.ones(out),
             torch.zeros(out) if conv.bias is None else conv.bias,
             torch.zeros(3, out),
-            writes_narrow=writes_narrow,
+            low_precision_output=low_precision_output,
             processor=processor,
         )
 
@@ -164,9 +169,9 @@ class Bf16Conv(LowPrecisionConv):
 @cache
 def _compiled(
     channels: int, dtype: torch.dtype, *, reads: bool, writes: bool, processor: Processor
-) -> CompiledLayer:
+) -> Kernel:
     """``reads``, ``writes``: narrow numbers, else fp32."""
-    code = Code(
+    code = FunctionBuilder(
         ["rows", "added", "outputs", "kernels", "factors", "offsets", "scales", "scratch"],
         ["count", "width"],
         itemsize=4,
@@ -174,20 +179,20 @@ def _compiled(
     )
     tiles = code.tiles() if processor.multiplies_tiles_of(dtype.itemsize) else None
     across = _TILE_PIXELS if tiles else _DOT_PIXELS
-    window = _Window(code, channels, dtype.itemsize, across, reads_narrow=reads)
+    window = _Window(code, channels, dtype.itemsize, across, low_precision_input=reads)
     count, width = code.integers["count"], code.integers["width"]
     with code.loop(width, step=across) as left:
         for above in range(2):
             window.read(Integer.of(code.builder, above), left)
         with code.loop(count) as row:
             window.read(row + 2, left)
-            ending = _Ending(code, window, row, left, writes_narrow=writes)
+            ending = _Ending(code, window, row, left, low_precision_output=writes)
             if tiles:
                 _write_tiles(code, tiles, window, row, ending)
             else:
-                with code.loop((width - left).at_most(across), step=TILES) as beside:
+                with code.loop((width - left).clamp_max(across), step=MICRO_ROWS) as beside:
                     _write_pixels(code, window, row, beside, ending)
-    return CompiledLayer(code.compiled(), torch.float32, window.scratch)
+    return Kernel(code.compiled(), torch.float32, window.scratch)
 
 
 class _Window:
@@ -196,14 +201,20 @@ class _Window:
     takes the place of the one that is no longer needed."""
 
     def __init__(
-        self, code: Code, channels: int, size: int, across: int, *, reads_narrow: bool
+        self,
+        code: FunctionBuilder,
+        channels: int,
+        size: int,
+        across: int,
+        *,
+        low_precision_input: bool,
     ) -> None:
         self._code = code
         self.channels = channels
         self.size = size
         self.pixel_bytes = size * channels
         self.columns = across + 2
-        self._reads_narrow = reads_narrow
+        self._reads_narrow = low_precision_input
         count = 3 * self.columns * self.pixel_bytes // 4  # in fp32, as all that follows
         scratch = code.pointers["scratch"]
         self.pixels = code.bytes(scratch)
@@ -231,9 +242,9 @@ class _Window:
             place = line + x * self.pixel_bytes
             if self._reads_narrow:
                 source = self._code.bytes(pixels) + column * self.pixel_bytes
-                place.copy(source.if_(inside, self.narrow_zeros), self.pixel_bytes)
+                place.copy(source.select(inside, self.narrow_zeros), self.pixel_bytes)
             else:
-                source_pixel = (pixels + column * self.channels).if_(inside, self.zeros)
+                source_pixel = (pixels + column * self.channels).select(inside, self.zeros)
                 self._narrow(source_pixel, place)
 
     def store(self, pixel: Bytes, channel: Integer | int, values: Vector) -> None:
@@ -247,7 +258,7 @@ class _Window:
         scales = self._code.pointers["scales"]
         for channel in range(0, self.channels, self._code.lanes):
             value = pixel[channel]
-            activated = value.larger(NEGATIVE_SLOPE * value)
+            activated = value.maximum(NEGATIVE_SLOPE * value)
             if self.size == 1:
                 activated = activated * scales[channel] + scales[self.channels + channel]
             self.store(place, channel, activated)
@@ -257,12 +268,18 @@ class _Ending:
     """What becomes of sums: outputs of ``row``, from the column ``left`` on."""
 
     def __init__(
-        self, code: Code, window: _Window, row: Integer, left: Integer, *, writes_narrow: bool
+        self,
+        code: FunctionBuilder,
+        window: _Window,
+        row: Integer,
+        left: Integer,
+        *,
+        low_precision_output: bool,
     ) -> None:
         self._code = code
         self._window = window
         self._row, self._left = row, left
-        self._writes_narrow = writes_narrow
+        self._writes_narrow = low_precision_output
 
     def write(self, pixel: Integer | int, channel: Integer, sums: Sequence[Vector]) -> None:
         """Of that pixel of the window and from that channel on."""
@@ -277,18 +294,18 @@ class _Ending:
         ]
         if self._writes_narrow:
             outputs = code.bytes(code.pointers["outputs"]) + first * self._window.size
-            outputs = outputs.if_(inside, code.bytes(self._window.spare))
+            outputs = outputs.select(inside, code.bytes(self._window.spare))
             zeros = code.pointers["scales"] + 2 * channels
             for value, place in zip(values, self._places(channel, sums), strict=True):
-                activated = value.larger(NEGATIVE_SLOPE * value)
+                activated = value.maximum(NEGATIVE_SLOPE * value)
                 if self._window.size == 1:
                     activated = activated + zeros[place]
                 self._window.store(outputs, place, activated)
             return
         source = code.pointer_at(code.pointers["added"], self._row)
         is_added = code.both(inside, code.is_there(source))
-        added = (source + column * channels).if_(is_added, self._window.zeros)
-        there = (code.pointers["outputs"] + first).if_(inside, self._window.spare)
+        added = (source + column * channels).select(is_added, self._window.zeros)
+        there = (code.pointers["outputs"] + first).select(inside, self._window.spare)
         for value, place in zip(values, self._places(channel, sums), strict=True):
             there[place] = value + added[place]
 
@@ -297,7 +314,7 @@ class _Ending:
 
 
 def _write_pixels(
-    code: Code, window: _Window, row: Integer, beside: Integer, ending: _Ending
+    code: FunctionBuilder, window: _Window, row: Integer, beside: Integer, ending: _Ending
 ) -> None:
     """Outputs from the column ``beside`` of the window on, some vectors of channels at a time, by
     dot products of bytes."""
@@ -306,7 +323,7 @@ def _write_pixels(
     vectors = min(most, channels // code.lanes)
     lines = [window.line(row + y) + beside * window.pixel_bytes for y in range(3)]
     with code.loop(channels, step=vectors * code.lanes) as out:
-        sums = code.dot_products(TILES * vectors)
+        sums = code.dot_products(MICRO_ROWS * vectors)
         for tap in range(9):
             y, x = divmod(tap, 3)
             with code.loop(channels // 4) as four:
@@ -316,16 +333,18 @@ def _write_pixels(
                     sums.fours(kernel + number * code.processor.vector_bytes)
                     for number in range(vectors)
                 ]
-                for tile in range(TILES):
-                    value = sums.spread(lines[y] + (x + tile) * window.pixel_bytes + four * 4)
+                for tile in range(MICRO_ROWS):
+                    value = sums.broadcast(lines[y] + (x + tile) * window.pixel_bytes + four * 4)
                     for number in range(vectors):
                         sums.add(tile * vectors + number, value, weights[number])
-        for tile in range(TILES):
+        for tile in range(MICRO_ROWS):
             made = [sums[tile * vectors + number] for number in range(vectors)]
             ending.write(beside + tile, out, made)
 
 
-def _write_tiles(code: Code, tiles: Tiles, window: _Window, row: Integer, ending: _Ending) -> None:
+def _write_tiles(
+    code: FunctionBuilder, tiles: Tiles, window: _Window, row: Integer, ending: _Ending
+) -> None:
     """Outputs by products of tiles: registers 0 to 3 are sums of 16 pixels and 16 channels each, 4
     and 5 have 16 pixels, 6 and 7 weights for 16 channels."""
     channels, size = window.channels, window.size

@@ -9,16 +9,16 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from lapsr_cli.cpu.jit.builder import Code, Integer, Pointer
-from lapsr_cli.cpu.kernels.kernel import TILES, CompiledLayer, addresses, fits, write_products
+from lapsr_cli.cpu.jit.builder import FunctionBuilder, Integer, Pointer
+from lapsr_cli.cpu.kernels.kernel import MICRO_ROWS, Kernel, addresses, fits, write_products
+from lapsr_cli.device.cpu_features import Processor, this_processor
 from lapsr_cli.network.fused import residual_kernel
 from lapsr_cli.network.pyramid import NEGATIVE_SLOPE, Level
-from lapsr_cli.device.cpu_features import Processor, this_processor
 
-__all__ = ["Residual", "Upsampling", "is_for"]
+__all__ = ["Residual", "Upsampling", "supports"]
 
 
-def is_for(level: Level, processor: Processor | None = None) -> bool:
+def supports(level: Level, processor: Processor | None = None) -> bool:
     """Whether ``level``, of MS-LapSRN and doubling, has what can be computed here."""
     weight = level.up.weight
     return fits(weight.shape[0], weight.dtype, processor or this_processor())
@@ -34,19 +34,19 @@ class Upsampling:
         channels, dtype = len(self._bias), self._bias.dtype
         self._compute = _upsampling(channels, dtype, processor or this_processor())
 
-    def __call__(self, pieces: Sequence[Tensor], *, top: bool) -> Tensor:
+    def __call__(self, pieces: Sequence[Tensor], *, pad_top: bool) -> Tensor:
         """Pieces (B, C, n, W) of a map, channels-last, one below the other, below the row above
-        them, which is zeros at the ``top`` of the map -> (B, C, 2m, 2W), where m is their rows less
+        them, which is zeros if ``pad_top`` -> (B, C, 2m, 2W), where m is their rows less
         the one above."""
         batch, channels, _, width = pieces[0].shape
-        count = sum(piece.shape[2] for piece in pieces) + top - 1
+        count = sum(piece.shape[2] for piece in pieces) + pad_top - 1
         outputs = torch.empty(
             (batch, channels, 2 * count, 2 * width),
             dtype=self._bias.dtype,
             memory_format=torch.channels_last,
         )
         for number in range(batch):
-            rows = [0] * top + addresses(pieces, number)
+            rows = [0] * pad_top + addresses(pieces, number)
             self._compute([rows], [outputs[number], self._kernels, self._bias], count, width)
         return outputs
 
@@ -60,48 +60,48 @@ class Residual:
         self._compute = _residual(self._kernels.shape[3], self._kernels.dtype, processor)
         self._pixels = _pixels(processor)
 
-    def __call__(self, pieces: Sequence[Tensor], *, top: bool, bottom: bool) -> Tensor:
+    def __call__(self, pieces: Sequence[Tensor], *, pad_top: bool, pad_bottom: bool) -> Tensor:
         """Pieces (B, C, n, W) of a map, channels-last, one below the other, with a row of zeros
-        above them at the ``top`` of the map and below at its ``bottom`` -> (B, 4, m, W), for a
+        above them if ``pad_top`` and below if ``pad_bottom`` -> (B, 4, m, W), for a
         pixel shuffle, without biases; m is two less than these rows, and not less than 0."""
         batch, _, _, width = pieces[0].shape
-        count = max(0, sum(piece.shape[2] for piece in pieces) + top + bottom - 2)
+        count = max(0, sum(piece.shape[2] for piece in pieces) + pad_top + pad_bottom - 2)
         across = width + -width % self._pixels
         outputs = torch.empty(batch, count, across, 4, dtype=self._kernels.dtype)
         for number in range(batch if count else 0):
-            rows = [0] * top + addresses(pieces, number) + [0] * bottom
+            rows = [0] * pad_top + addresses(pieces, number) + [0] * pad_bottom
             self._compute([rows], [outputs[number], self._kernels], count, width)
         return outputs[:, :, :width].permute(0, 3, 1, 2)
 
 
 @cache
-def _upsampling(channels: int, dtype: torch.dtype, processor: Processor) -> CompiledLayer:
-    code = Code(
+def _upsampling(channels: int, dtype: torch.dtype, processor: Processor) -> Kernel:
+    code = FunctionBuilder(
         ["rows", "outputs", "kernels", "bias", "scratch"],
         ["count", "width"],
         itemsize=dtype.itemsize,
         processor=processor,
     )
     _write_upsampling(code, channels)
-    seen = 2 * (TILES + 1)
-    return CompiledLayer(code.compiled(), dtype, (seen + 2) * channels)
+    seen = 2 * (MICRO_ROWS + 1)
+    return Kernel(code.compiled(), dtype, (seen + 2) * channels)
 
 
-def _write_upsampling(code: Code, channels: int) -> None:
+def _write_upsampling(code: FunctionBuilder, channels: int) -> None:
     """Output row 2j takes input rows j and j-1 by taps 0 and 2, row 2j+1 takes row j by tap 1; the
     same for columns."""
-    columns = TILES + 1
+    columns = MICRO_ROWS + 1
     scratch, width = code.pointers["scratch"], code.integers["width"]
     seen = [[scratch + (y * columns + x) * channels for x in range(columns)] for y in range(2)]
     zeros = scratch + 2 * columns * channels
     spare = zeros + channels
-    with code.loop(code.integers["count"]) as row, code.loop(width, step=TILES) as left:
+    with code.loop(code.integers["count"]) as row, code.loop(width, step=MICRO_ROWS) as left:
         _write_activated(code, seen, row, left - 1, channels, zeros)
         for y, vertically in enumerate([((1, 0), (0, 2)), ((1, 1),)]):
             for x, sideways in enumerate([((1, 0), (0, 2)), ((1, 1),)]):
                 factors = [
                     (
-                        seen[below][right : right + TILES],
+                        seen[below][right : right + MICRO_ROWS],
                         code.pointers["kernels"] + (tap_y * 3 + tap_x) * channels**2,
                     )
                     for below, tap_y in vertically
@@ -109,10 +109,10 @@ def _write_upsampling(code: Code, channels: int) -> None:
                 ]
                 first = (row * 2 + y) * width * 2 + x
                 written = [
-                    (code.pointers["outputs"] + (first + (left + tile) * 2) * channels).if_(
+                    (code.pointers["outputs"] + (first + (left + tile) * 2) * channels).select(
                         (left + tile).within(width), spare
                     )
-                    for tile in range(TILES)
+                    for tile in range(MICRO_ROWS)
                 ]
                 write_products(code, factors, written, channels, code.pointers["bias"])
 
@@ -123,8 +123,8 @@ def _pixels(processor: Processor) -> int:
 
 
 @cache
-def _residual(channels: int, dtype: torch.dtype, processor: Processor) -> CompiledLayer:
-    code = Code(
+def _residual(channels: int, dtype: torch.dtype, processor: Processor) -> Kernel:
+    code = FunctionBuilder(
         ["rows", "outputs", "kernels", "scratch"],
         ["count", "width"],
         itemsize=dtype.itemsize,
@@ -132,10 +132,10 @@ def _residual(channels: int, dtype: torch.dtype, processor: Processor) -> Compil
     )
     _write_residual(code, channels)
     seen = 3 * (_pixels(processor) + 2)
-    return CompiledLayer(code.compiled(), dtype, (seen + 1) * channels)
+    return Kernel(code.compiled(), dtype, (seen + 1) * channels)
 
 
-def _write_residual(code: Code, channels: int) -> None:
+def _write_residual(code: FunctionBuilder, channels: int) -> None:
     """Sums over vectors of channels, and at the end over the lanes of each."""
     pixels = _pixels(code.processor)
     columns = pixels + 2
@@ -162,7 +162,7 @@ def _write_residual(code: Code, channels: int) -> None:
 
 
 def _write_activated(
-    code: Code,
+    code: FunctionBuilder,
     seen: list[list[Pointer]],
     row: Integer,
     left: Integer,
@@ -176,7 +176,7 @@ def _write_activated(
         for x, place in enumerate(places):
             column = left + x
             inside = code.both(there, column.within(code.integers["width"]))
-            pixel = (pixels + column * channels).if_(inside, zeros)
+            pixel = (pixels + column * channels).select(inside, zeros)
             with code.loop(channels, step=code.lanes) as channel:
                 value = pixel[channel]
-                place[channel] = value.larger(NEGATIVE_SLOPE * value)
+                place[channel] = value.maximum(NEGATIVE_SLOPE * value)

@@ -19,12 +19,12 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from lapsr_cli.cpu.jit.builder import Code, Integer, Pointer, Vector
-from lapsr_cli.cpu.kernels.kernel import TILES, CompiledLayer, addresses, fits, write_products
-from lapsr_cli.network.pyramid import NEGATIVE_SLOPE
+from lapsr_cli.cpu.jit.builder import FunctionBuilder, Integer, Pointer, Vector
+from lapsr_cli.cpu.kernels.kernel import MICRO_ROWS, Kernel, addresses, fits, write_products
 from lapsr_cli.device.cpu_features import Processor, this_processor
+from lapsr_cli.network.pyramid import NEGATIVE_SLOPE
 
-__all__ = ["Winograd", "is_for", "transformed_inputs", "transformed_outputs"]
+__all__ = ["WinogradConv", "supports", "transformed_inputs", "transformed_outputs"]
 
 _A, _B = math.sqrt(1 / 2), math.sqrt(2)
 _POINTS = (0.0, _A, -_A, _B, -_B)  # and infinity
@@ -79,7 +79,7 @@ def transformed_kernels(weight: Tensor) -> Tensor:
     return products.to(weight.dtype).view(_PRODUCTS, weight.shape[1], weight.shape[0])
 
 
-def is_for(conv: nn.Conv2d, processor: Processor | None = None) -> bool:
+def supports(conv: nn.Conv2d, processor: Processor | None = None) -> bool:
     """Whether ``conv`` is one for Winograd on this processor: 3x3, as many channels in as out,
     which fill vectors, in fp32 or fp64."""
     out, into, *size = conv.weight.shape
@@ -87,7 +87,7 @@ def is_for(conv: nn.Conv2d, processor: Processor | None = None) -> bool:
     return size == [3, 3] and out == into and fits(out, conv.weight.dtype, processor)
 
 
-class Winograd:
+class WinogradConv:
     """Leaky ReLU and the 3x3 convolution after it, of rows that are there with those around them.
 
     Beside the rows there are zeros. On one core; from several threads at a time.
@@ -100,22 +100,27 @@ class Winograd:
         self._compute = _compiled(self._channels, conv.weight.dtype, processor or this_processor())
 
     def __call__(
-        self, pieces: Sequence[Tensor], added: Sequence[Tensor] = (), *, top: bool, bottom: bool
+        self,
+        pieces: Sequence[Tensor],
+        added: Sequence[Tensor] = (),
+        *,
+        pad_top: bool,
+        pad_bottom: bool,
     ) -> Tensor:
         """Pieces (B, C, n, W) of a map, channels-last, one below the other, with a row of zeros
-        above them at the ``top`` of the map and below at its ``bottom`` -> (B, C, m, W), where m is
+        above them if ``pad_top`` and below if ``pad_bottom`` -> (B, C, m, W), where m is
         two less than these rows together, and not less than 0. Pieces of as many rows are
         ``added`` to that, if there are any."""
         batch, _, _, width = pieces[0].shape
-        count = max(0, sum(piece.shape[2] for piece in pieces) + top + bottom - 2)
+        count = max(0, sum(piece.shape[2] for piece in pieces) + pad_top + pad_bottom - 2)
         outputs = torch.empty(
             (batch, self._channels, count, width),
             dtype=self._kernels.dtype,
             memory_format=torch.channels_last,
         )
-        below = [0] * (bottom + -count % _TILE)
+        below = [0] * (pad_bottom + -count % _TILE)
         for number in range(batch if count else 0):
-            read = [0] * top + addresses(pieces, number) + below
+            read = [0] * pad_top + addresses(pieces, number) + below
             sources = (addresses(added, number) or [0] * count) + below
             self._compute(
                 [read, sources], [outputs[number], self._kernels, self._bias], count, width
@@ -133,7 +138,7 @@ class _Layout:
     @property
     def product(self) -> int:
         """What one of the 36 products has of a group."""
-        return TILES * self.channels
+        return MICRO_ROWS * self.channels
 
     @property
     def group(self) -> int:
@@ -151,8 +156,8 @@ class _Layout:
 
 
 @cache
-def _compiled(channels: int, dtype: torch.dtype, processor: Processor) -> CompiledLayer:
-    code = Code(
+def _compiled(channels: int, dtype: torch.dtype, processor: Processor) -> Kernel:
+    code = FunctionBuilder(
         ["rows", "added", "outputs", "kernels", "bias", "scratch"],
         ["count", "width"],
         itemsize=dtype.itemsize,
@@ -160,22 +165,22 @@ def _compiled(channels: int, dtype: torch.dtype, processor: Processor) -> Compil
     )
     layout = _Layout(channels)
     _write(code, layout)
-    return CompiledLayer(code.compiled(), dtype, layout.scratch)
+    return Kernel(code.compiled(), dtype, layout.scratch)
 
 
-def _write(code: Code, layout: _Layout) -> None:
+def _write(code: FunctionBuilder, layout: _Layout) -> None:
     """All tiles, some groups at a time."""
     scratch = code.pointers["scratch"]
     inputs, outputs = scratch, scratch + layout.inputs
     spare = outputs + layout.inputs
     across = (code.integers["width"] + (_TILE - 1)) // _TILE
     tiles = (code.integers["count"] + (_TILE - 1)) // _TILE * across
-    with code.loop(tiles, step=_GROUPS * TILES) as first:
-        here = (tiles - first).at_most(_GROUPS * TILES)
+    with code.loop(tiles, step=_GROUPS * MICRO_ROWS) as first:
+        here = (tiles - first).clamp_max(_GROUPS * MICRO_ROWS)
         with code.loop(here) as tile:
             place = _Place(first + tile, across)
             _write_inputs(code, layout, place, inputs + _in_groups(layout, tile), spare)
-        groups = (here + (TILES - 1)) // TILES
+        groups = (here + (MICRO_ROWS - 1)) // MICRO_ROWS
         _write_all_products(code, layout, groups, inputs, outputs)
         with code.loop(here) as tile:
             place = _Place(first + tile, across)
@@ -191,11 +196,11 @@ class _Place:
 
 
 def _in_groups(layout: _Layout, tile: Integer) -> Integer:
-    return tile // TILES * layout.group + tile % TILES * layout.channels
+    return tile // MICRO_ROWS * layout.group + tile % MICRO_ROWS * layout.channels
 
 
 def _write_inputs(
-    code: Code, layout: _Layout, place: _Place, inputs: Pointer, spare: Pointer
+    code: FunctionBuilder, layout: _Layout, place: _Place, inputs: Pointer, spare: Pointer
 ) -> None:
     """6x6 pixels of a tile, activated and transformed, first down its columns."""
     zeros = spare + _PRODUCTS * layout.channels
@@ -208,14 +213,14 @@ def _write_inputs(
         there = code.is_there(row)
         pixels.append(
             [
-                (row + column * layout.channels).if_(code.both(there, within), zeros)
+                (row + column * layout.channels).select(code.both(there, within), zeros)
                 for column, within in zip(columns, inside, strict=True)
             ]
         )
     with code.loop(layout.channels, step=code.lanes) as channel:
         for x in range(_SIDE):
             values = [pixels[y][x][channel] for y in range(_SIDE)]
-            activated = [value.larger(NEGATIVE_SLOPE * value) for value in values]
+            activated = [value.maximum(NEGATIVE_SLOPE * value) for value in values]
             for y, value in enumerate(transformed_inputs(activated)):
                 spare[(y * _SIDE + x) * code.lanes] = value
         for y in range(_SIDE):
@@ -225,7 +230,7 @@ def _write_inputs(
 
 
 def _write_all_products(
-    code: Code, layout: _Layout, groups: Integer, inputs: Pointer, outputs: Pointer
+    code: FunctionBuilder, layout: _Layout, groups: Integer, inputs: Pointer, outputs: Pointer
 ) -> None:
     """36 matrix products, (tiles, C in) by (C in, C out)."""
     with code.loop(_PRODUCTS) as product:
@@ -233,14 +238,14 @@ def _write_all_products(
         with code.loop(groups) as group:
             offset = group * layout.group + product * layout.product
             read, written = (
-                [start + offset + tile * layout.channels for tile in range(TILES)]
+                [start + offset + tile * layout.channels for tile in range(MICRO_ROWS)]
                 for start in (inputs, outputs)
             )
             write_products(code, [(read, matrix)], written, layout.channels)
 
 
 def _write_outputs(
-    code: Code, layout: _Layout, place: _Place, products: Pointer, spare: Pointer
+    code: FunctionBuilder, layout: _Layout, place: _Place, products: Pointer, spare: Pointer
 ) -> None:
     """4x4 pixels of a tile; what lies outside the map goes where nobody reads it."""
     zeros = spare + _PRODUCTS * layout.channels
@@ -260,9 +265,9 @@ def _write_outputs(
             )
             pixel = row * code.integers["width"] + column
             there = code.pointers["outputs"] + pixel * layout.channels
-            pixels[y].append(there.if_(inside, outside))
+            pixels[y].append(there.select(inside, outside))
             there = source + column * layout.channels
-            sources[y].append(there.if_(code.both(inside, is_added), zeros))
+            sources[y].append(there.select(code.both(inside, is_added), zeros))
     with code.loop(layout.channels, step=code.lanes) as channel:
         bias = code.pointers["bias"][channel]
         down = [
