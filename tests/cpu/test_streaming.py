@@ -9,15 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lapsr_cli.cpu.streaming import StreamingPyramid
+from lapsr_cli.network.fused import FusedPyramid
 from lapsr_cli.network.pyramid import LaplacianPyramid, PyramidConfig
 from tests.conftest import SMALL_CONFIGS, random_network
 
 
 def in_strips(reference: LaplacianPyramid, pixels: int) -> StreamingPyramid:
-    """The same network, in float64."""
-    strips = StreamingPyramid(reference.config, strip_pixels=pixels, whole_pixels=0).double()
-    strips.requires_grad_(requires_grad=False).load_state_dict(reference.state_dict())
-    return strips
+    """The same network, in its dtype."""
+    network = FusedPyramid.copy_of(reference)
+    return StreamingPyramid(network, strip_pixels=pixels, whole_pixels=0)
 
 
 def assert_equal_pictures(
@@ -58,16 +58,14 @@ def test_fp32_is_near_the_reference() -> None:
     torch.nn.init.normal_(reference.conv_in.weight, std=0.05)
     for parameter in reference.level(1).convs.parameters():
         parameter.mul_(0.5)  # or forty layers of first weights would grow beyond any picture
-    strips = StreamingPyramid(reference.config, strip_pixels=512, whole_pixels=0)
-    strips.requires_grad_(requires_grad=False).load_state_dict(reference.state_dict())
+    strips = in_strips(reference, 512)
     luma = torch.rand(1, 1, 40, 33)
     assert (strips(luma, 2)[2] - reference(luma, 2)[2]).abs().max() < 1e-5
 
 
 def test_a_small_picture_goes_through_whole() -> None:
     reference = random_network(SMALL_CONFIGS[0])
-    whole = StreamingPyramid(reference.config).double().requires_grad_(requires_grad=False)
-    whole.load_state_dict(reference.state_dict())
+    whole = StreamingPyramid(FusedPyramid.copy_of(reference))
     luma = torch.rand(1, 1, 9, 7, dtype=torch.float64)
     assert_equal_pictures(reference, whole, luma, 8)
 
@@ -75,5 +73,5 @@ def test_a_small_picture_goes_through_whole() -> None:
 def test_as_many_layers_as_wanted() -> None:
     """Layers draw from each other like nested calls, of which Python allows a thousand."""
     config = PyramidConfig(depth=1, recursions=300, channels=2, levels=2)
-    strips = StreamingPyramid(config, whole_pixels=0).requires_grad_(requires_grad=False)
+    strips = in_strips(LaplacianPyramid(config), 200)
     assert strips(torch.rand(1, 1, 4, 4))[4].shape == (1, 1, 16, 16)

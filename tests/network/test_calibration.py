@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lapsr_cli import weights
 from lapsr_cli.bench.quality import read_originals
-from lapsr_cli.cpu.quantization import layer_params, quantized_weights
+from lapsr_cli.cpu.quantization import QuantParams, quantized_weights
 from lapsr_cli.cpu.streaming import StreamingPyramid
 from lapsr_cli.device import selection as device
 from lapsr_cli.device.cpu_features import Processor
@@ -26,6 +26,7 @@ from lapsr_cli.inference.evaluation import Evaluator
 from lapsr_cli.inference.runtime import Runtime
 from lapsr_cli.metrics import protocol
 from lapsr_cli.network.calibration import _read_in, patterns, ranges_of
+from lapsr_cli.network.fused import FusedPyramid
 from lapsr_cli.network.pyramid import LaplacianPyramid, Level, PyramidConfig
 from lapsr_cli.weights.stored import Weights, read_safetensors, write_safetensors
 from tests.conftest import PICTURES, SMALL_CONFIGS, Ran, random_network, tiny_network
@@ -113,18 +114,18 @@ def test_the_network_in_8_bits_is_the_one_written_out(config: PyramidConfig) -> 
     """Against float64: a rounding that falls the other way may go through some layers, so what is
     apart is compared with what 8 bits cost."""
     model = tiny_network(config)
-    scales = layer_params(ranges_of(model))
+    model.ranges = ranges_of(model)
+    params = [[[QuantParams.of_range(r) for r in b] for b in level] for level in model.ranges]
 
     def convolve(conv: torch.nn.Conv2d, read_in: Tensor, where: tuple[int, int, int]) -> Tensor:
         number, block, place = where
-        scale = scales[number][block][place]
-        read_steps, zeros = scale.steps[:, None, None], scale.zeros[:, None, None]
+        reads = params[number][block][place]
+        read_steps, zeros = reads.steps[:, None, None], reads.zeros[:, None, None]
         codes = (read_in / read_steps + zeros + 0.5).floor().clamp(0, 255) - zeros
         rounded, steps = quantized_weights(conv.weight.float() * read_steps)
         return F.conv2d(codes, rounded * steps.double()[:, None, None, None], conv.bias, padding=1)
 
-    strips = StreamingPyramid(config, scales=scales, strip_pixels=200).requires_grad_(False)
-    strips.load_state_dict(model.state_dict())
+    strips = StreamingPyramid(FusedPyramid.copy_of(model), "int8", strip_pixels=200)
     luma = torch.stack([drawn(37, 29, seed)[None] for seed in (1, 2)])
     made = strips(luma.float())
     exact = model.double()(luma)

@@ -1,4 +1,4 @@
-"""Rows of a map on their way through the layers: strips of them, and those that are kept."""
+"""Strips of rows on their way through the layers, and the rows that layers keep between strips."""
 
 from __future__ import annotations
 
@@ -6,25 +6,19 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from lapsr_cli.network.pyramid import NEGATIVE_SLOPE
 
-__all__ = [
-    "DelayLine",
-    "LineBuffer",
-    "PaddedLineBuffer",
-    "Strip",
-    "convolved",
-    "new_rows_and_one",
-    "valid",
-]
+__all__ = ["DelayLine", "LineBuffer", "PaddedLineBuffer", "Strip", "valid_conv", "with_row_above"]
 
 
 class Strip(NamedTuple):
-    """Rows of a level, from top to bottom. ``skip``: what is added to them at the end of the
-    recursive block, which lies ahead of them, one piece below the other; ``last``: whether they
-    reach the picture's end."""
+    """Consecutive full-width rows of a feature map; strips come from top to bottom.
+
+    ``skip``: what the end of the recursive block adds, as pieces one below the other; they are
+    ahead of ``rows``, since every convolution lags a row. ``last``: the strip ends the picture.
+    """
 
     rows: Tensor  # (B, C, n, W), n may be 0
     skip: list[Tensor]  # (B, C, m, W)
@@ -32,29 +26,30 @@ class Strip(NamedTuple):
 
 
 class LineBuffer:
-    """The rows that a strip's first ones need above them, from the strip before."""
+    """Keeps the last two rows of a strip, which a 3x3 convolution needs above the next one."""
 
     def __init__(self) -> None:
         self._rows: list[Tensor] = []
 
     def __call__(self, rows: Tensor) -> tuple[list[Tensor], bool]:
-        """Those rows and (B, C, n, W), one below the other; and whether there are none of them or
-        one, so that a row of zeros is above them, the picture's padding."""
+        """(B, C, n, W) -> the rows to read as pieces one below the other, and whether the picture
+        begins with them, so that a row of zeros pads them at the top."""
         pieces = [*self._rows, rows]
-        top = not self._rows or self._rows[0].shape[2] < 2
+        pad_top = not self._rows or self._rows[0].shape[2] < 2
         lowest = rows if rows.shape[2] >= 2 else torch.cat(pieces, dim=2)
         self._rows = [lowest[:, :, -2:].clone(memory_format=torch.channels_last)]
-        return pieces, top
+        return pieces, pad_top
 
 
 class PaddedLineBuffer:
-    """What a 3x3 convolution sees of its input: the strip, and rows kept from the one before."""
+    """The same as one tensor, activated and with the picture's padding, for torch's convolution."""
 
     def __init__(self) -> None:
         self._kept: Tensor | None = None
 
     def __call__(self, rows: Tensor, *, last: bool, activated: bool = True) -> Tensor:
-        """(B, C, n, W) -> (B, C, kept + n, W), with a row of zeros at either end of a picture."""
+        """(B, C, n, W) -> (B, C, kept + n, W), with a row of zeros at either end of a picture.
+        ``activated``: leaky ReLU is applied, else the rows are copied as they are."""
         batch, channels, count, width = rows.shape
         kept = rows.new_zeros(batch, channels, 1, width) if self._kept is None else self._kept
         above = kept.shape[2]
@@ -76,21 +71,14 @@ class PaddedLineBuffer:
         return window
 
 
-def new_rows_and_one(window: Tensor, count: int, *, last: bool) -> Tensor:
-    """The ``count`` rows that are new in a window and the one above them, which is what a
-    transposed convolution reads."""
-    end = window.shape[2] - last
-    return window[:, :, end - count - 1 : end]
-
-
 class DelayLine:
-    """Rows that wait until those of the convolutions beside them have come as far."""
+    """Holds rows back until those of the convolutions beside them have come as far."""
 
     def __init__(self) -> None:
         self._waiting: list[Tensor] = []
 
     def __call__(self, pieces: list[Tensor], count: int) -> list[Tensor]:
-        """Take ``pieces`` in, and give the ``count`` uppermost rows of what waits."""
+        """Take ``pieces`` (B, C, m, W) in, and give the oldest ``count`` rows, as pieces."""
         self._waiting += pieces
         given: list[Tensor] = []
         while count:
@@ -103,14 +91,17 @@ class DelayLine:
         return given
 
 
-def convolved(conv: nn.Conv2d, window: Tensor) -> Tensor:
-    """(B, C in, n + 2, W) -> (B, C out, n, W): rows that the window holds all of."""
-    return valid(window, conv.weight, conv.bias)
+def with_row_above(window: Tensor, count: int, *, last: bool) -> Tensor:
+    """The ``count`` newest rows of a padded window and the one above them, which is what a
+    transposed convolution reads: (B, C, kept + n, W) -> (B, C, 1 + count, W)."""
+    end = window.shape[2] - last
+    return window[:, :, end - count - 1 : end]
 
 
-def valid(window: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
-    """The same by a kernel (C out, C in, 3, 3); no rows if the window has less than three."""
+def valid_conv(window: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A 3x3 convolution without padding above and below: (B, C in, n + 2, W) -> (B, C out, n, W);
+    no rows if the window has fewer than three."""
     batch, _, height, width = window.shape
     if height < 3:
-        return window.new_empty(batch, kernel.shape[0], 0, width)
-    return F.conv2d(window, kernel, bias, padding=(0, 1))
+        return window.new_empty(batch, weight.shape[0], 0, width)
+    return F.conv2d(window, weight, bias, padding=(0, 1))

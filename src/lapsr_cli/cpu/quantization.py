@@ -9,13 +9,12 @@ own steps do to the weights, Nagel et al., arXiv:1906.04721, section 4.1.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-__all__ = ["LayerParams", "QuantParams", "layer_params", "quantized_weights"]
+__all__ = ["QuantParams", "quantized_weights"]
 
 _LEAST_WIDTH = 1 / 256
 """Of a channel's range, as a part of the widest one: its weights are multiplied by its step, and
@@ -30,7 +29,7 @@ class QuantParams:
     zeros: Tensor  # (C,), whole numbers
 
     @classmethod
-    def over(cls, ranges: Tensor) -> QuantParams:
+    def of_range(cls, ranges: Tensor) -> QuantParams:
         """For numbers from the lowest to the highest of each channel, (C, 2); 0 becomes one of the
         256 exactly. A channel with next to no range gets a step beside which others keep theirs."""
         lowest, highest = ranges[:, 0].clamp(max=0), ranges[:, 1].clamp(min=0)
@@ -38,15 +37,6 @@ class QuantParams:
         least = max(float(widths.max()) * _LEAST_WIDTH, torch.finfo(torch.float32).tiny)
         steps = widths.clamp(min=least) / 255
         return cls(steps, (-lowest / steps).round())
-
-
-LayerParams = Sequence[Sequence[Sequence[QuantParams]]]
-"""Of what each convolution of the recursive blocks reads, by level, block and place."""
-
-
-def layer_params(ranges: Tensor) -> LayerParams:
-    """From a model's ranges (levels, R, D, C, 2)."""
-    return [[[QuantParams.over(layer) for layer in block] for block in level] for level in ranges]
 
 
 def quantized_weights(weight: Tensor) -> tuple[Tensor, Tensor]:

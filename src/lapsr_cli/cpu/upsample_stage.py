@@ -8,135 +8,143 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lapsr_cli.cpu.kernels import upsample as upsampling
+from lapsr_cli.cpu.kernels import upsample
+from lapsr_cli.cpu.kernels.upsample import Residual, Upsampling
 from lapsr_cli.cpu.line_buffers import (
     LineBuffer,
     PaddedLineBuffer,
     Strip,
-    convolved,
-    new_rows_and_one,
-    valid,
+    valid_conv,
+    with_row_above,
 )
 from lapsr_cli.network.fused import bias_through, cropped, residual_kernel
-from lapsr_cli.network.pyramid import NEGATIVE_SLOPE, Level, PyramidConfig
+from lapsr_cli.network.pyramid import NEGATIVE_SLOPE, Level, crop_before
 
-__all__ = ["FusedUpsampleStage", "UpsampleStage"]
+__all__ = ["FusedUpsampleStage", "UpsampleKernels", "UpsampleStage"]
+
+
+class UpsampleKernels:
+    """The kernels at the end of a level of MS-LapSRN that doubles, prepared once for a network: up
+    alone, and up and conv_res merged into one convolution at half the size (`network.fused`)."""
+
+    def __init__(self, level: Level) -> None:
+        assert level.conv_res.bias is not None
+        self.level = level
+        self.is_compiled = upsample.supports(level)
+        if self.is_compiled:
+            self.residual, self.up = Residual(level), Upsampling(level)
+        else:
+            self.residual_kernel, self.doubling = residual_kernel(level), _Doubling(level)
+        through = bias_through(level)  # (1, 1, 3, 3)
+        self.bias = through.sum() + level.conv_res.bias
+        ones = torch.ones_like(through)
+        self.missing_bias = through.sum() - F.conv2d(ones, through, padding=1)[0, 0]
+        """What up's bias does not add where conv_res reads padding, (3, 3), 0 in the middle."""
 
 
 class FusedUpsampleStage:
-    """A level of MS-LapSRN: puts its rows into ``residual`` (B, 1, 2H, 2W), and gives the features
-    of the next level if there is a ``further`` one."""
+    """One pass through `UpsampleKernels`. Writes into ``residual`` (B, 1, 2H, 2W), and gives the
+    features of the next level if there is a ``further`` one."""
 
-    def __init__(
-        self, config: PyramidConfig, level: Level, residual: Tensor, *, further: bool
-    ) -> None:
-        assert config.shared
-        assert level.conv_res.bias is not None
-        self._level = level
+    def __init__(self, kernels: UpsampleKernels, residual: Tensor, *, further: bool) -> None:
+        self._kernels = kernels
         self._residual = residual
         self._further = further
-        self._ending = _CompiledEnd(level) if upsampling.supports(level) else _End(level)
-        self._bias = bias_through(level).sum() + level.conv_res.bias
+        self._end = (_CompiledEnd if kernels.is_compiled else _TorchEnd)(kernels)
         self._columns: list[Tensor] = []
         self._done = 0
 
     def __call__(self, strip: Strip) -> Iterator[Strip]:
         """Features (B, C, n, W) -> those of the next level, (B, C, 2m, 2W)."""
         features, _, last = strip
-        parts, upsampled = self._ending(features, last=last, further=self._further)
+        parts, upsampled = self._end(features, last=last, further=self._further)
         top, self._done = self._done, self._done + 2 * parts.shape[2]
-        self._residual[:, :, top : self._done] = F.pixel_shuffle(parts + self._bias, 2)
+        self._residual[:, :, top : self._done] = F.pixel_shuffle(parts + self._kernels.bias, 2)
         self._columns.append(F.leaky_relu(features[..., -1:], NEGATIVE_SLOPE))
         if last:
             last_row = F.leaky_relu(features[:, :, -1:], NEGATIVE_SLOPE)
-            last_column = torch.cat(self._columns, dim=2)
-            _settle_edges(self._level, self._residual, last_row, last_column)
+            self._correct_edges(last_row, torch.cat(self._columns, dim=2))
         if self._further:
             yield Strip(upsampled, [upsampled], last)
 
+    def _correct_edges(self, last_row: Tensor, last_column: Tensor) -> None:
+        """Subtract what one bias and one kernel for the whole of the residual add too much at its
+        edges: up's bias where conv_res reads padding, up's output where it is cropped."""
+        residual, missing = self._residual, self._kernels.missing_bias
+        row, column = cropped(self._kernels.level, last_row, last_column)
+        residual[..., -1:, :] -= row  # (B, 1, 1, 2W)
+        residual[..., -1:] -= column  # (B, 1, 2H, 1)
+        across = torch.ones(residual.shape[3], dtype=torch.long)
+        across[0], across[-1] = 0, 2
+        residual[..., 0, :] -= missing[0, across]
+        residual[..., -1, :] -= missing[2, across]
+        residual[..., 1:-1, 0] -= missing[1, 0]
+        residual[..., 1:-1, -1] -= missing[1, 2]
 
-class _End:
-    """What a level's features end in: rows (B, C, n, W) -> up and conv_res as one convolution, its
-    (B, 4, m, W) without biases, where m = n but at the picture's ends, and up alone, (B, C, 2n,
-    2W), if there is a ``further`` level."""
 
-    def __init__(self, level: Level) -> None:
-        self._sight = PaddedLineBuffer()
-        self._kernel = residual_kernel(level)
-        self._up = _Doubling(level)
+class _TorchEnd:
+    """Rows (B, C, n, W) -> the merged convolution's (B, 4, m, W) without biases, where m = n but at
+    the picture's ends, and up's (B, C, 2n, 2W) if there is a ``further`` level."""
+
+    def __init__(self, kernels: UpsampleKernels) -> None:
+        self._kernels = kernels
+        self._buffer = PaddedLineBuffer()
 
     def __call__(self, rows: Tensor, *, last: bool, further: bool) -> tuple[Tensor, Tensor]:
-        window = self._sight(rows, last=last)  # (B, C, kept + n, W)
-        read = new_rows_and_one(window, rows.shape[2], last=last)  # (B, C, 1 + n, W)
-        return valid(window, self._kernel, None), self._up(read) if further else rows[:, :, :0]
+        window = self._buffer(rows, last=last)  # (B, C, kept + n, W)
+        parts = valid_conv(window, self._kernels.residual_kernel, None)  # (B, 4, m, W)
+        if not further:
+            return parts, rows[:, :, :0]
+        return parts, self._kernels.doubling(with_row_above(window, rows.shape[2], last=last))
 
 
 class _CompiledEnd:
-    """The same."""
+    """The same, compiled."""
 
-    def __init__(self, level: Level) -> None:
-        self._residual = upsampling.Residual(level)
-        self._up = upsampling.Upsampling(level)
-        self._kept = LineBuffer()
+    def __init__(self, kernels: UpsampleKernels) -> None:
+        self._kernels = kernels
+        self._buffer = LineBuffer()
 
     def __call__(self, rows: Tensor, *, last: bool, further: bool) -> tuple[Tensor, Tensor]:
-        pieces, pad_top = self._kept(rows)
-        parts = self._residual(pieces, pad_top=pad_top, pad_bottom=last)
+        pieces, pad_top = self._buffer(rows)
+        parts = self._kernels.residual(pieces, pad_top=pad_top, pad_bottom=last)  # (B, 4, m, W)
         if not further:
             return parts, rows[:, :, :0]
         above = [piece[:, :, -1:] for piece in pieces[:-1] if piece.shape[2]]
-        return parts, self._up([*above, rows], pad_top=not above)
-
-
-def _settle_edges(level: Level, residual: Tensor, last_row: Tensor, last_column: Tensor) -> None:
-    """Take out again what one bias and one kernel for the whole of ``residual`` add too much at
-    its edges: up's bias where conv_res reads padding, up's output where it is cropped."""
-    row, column = cropped(level, last_row, last_column)  # (B, 1, 1, 2W), (B, 1, 2H, 1)
-    residual[..., -1:, :] -= row
-    residual[..., -1:] -= column
-    through = bias_through(level)
-    ones = torch.ones_like(through)
-    missing = through.sum() - F.conv2d(ones, through, padding=1)[0, 0]  # (3, 3), 0 in the middle
-    across = torch.ones(residual.shape[3], dtype=torch.long)
-    across[0], across[-1] = 0, 2
-    residual[..., 0, :] -= missing[0, across]
-    residual[..., -1, :] -= missing[2, across]
-    residual[..., 1:-1, 0] -= missing[1, 0]
-    residual[..., 1:-1, -1] -= missing[1, 2]
+        return parts, self._kernels.up([*above, rows], pad_top=not above)
 
 
 class UpsampleStage:
-    """The same for LapSRN, and for one level that enlarges more than twice, as the reference has
-    it: up, then conv_res."""
+    """The same for LapSRN, and for one level that enlarges more than twice, as the reference
+    computes it: up, then conv_res. ``activates``: leaky ReLU lies between the two (LapSRN)."""
 
-    def __init__(
-        self, config: PyramidConfig, level: Level, residual: Tensor, *, further: bool
-    ) -> None:
-        self._config = config
+    def __init__(self, level: Level, residual: Tensor, *, further: bool, activates: bool) -> None:
         self._level = level
         self._residual = residual
         self._further = further
-        self._sight, self._sight_of_res = PaddedLineBuffer(), PaddedLineBuffer()
+        self._activates = activates
+        self._features, self._upsampled = PaddedLineBuffer(), PaddedLineBuffer()
         self._given = self._done = 0
 
     def __call__(self, strip: Strip) -> Iterator[Strip]:
         """Features (B, C, n, W) -> those of the next level, (B, C, fm, fW)."""
         features, _, last = strip
-        upsampled = self._upsampled(features, last=last)
-        window = self._sight_of_res(upsampled, last=last, activated=not self._config.shared)
-        part = convolved(self._level.conv_res, window)  # (B, 1, m, fW)
+        upsampled = self._upsample(features, last=last)
+        conv = self._level.conv_res
+        window = self._upsampled(upsampled, last=last, activated=self._activates)
+        part = valid_conv(window, conv.weight, conv.bias)  # (B, 1, m, fW)
         top, self._done = self._done, self._done + part.shape[2]
         self._residual[:, :, top : self._done] = part
         if self._further:
             yield Strip(upsampled, [upsampled], last)
 
-    def _upsampled(self, features: Tensor, *, last: bool) -> Tensor:
+    def _upsample(self, features: Tensor, *, last: bool) -> Tensor:
         """(B, C, n, W) -> (B, C, fn, fW), but for rows at the picture's ends."""
-        factor = self._config.factor
-        crop = (factor - 2) // 2  # as in Level.upsample
+        factor = self._level.factor
+        crop = crop_before(factor)
         count, width = features.shape[2:]
-        window = self._sight(features, last=last)
-        read = new_rows_and_one(window, count, last=last)  # (B, C, 1 + n, W)
+        window = self._features(features, last=last)
+        read = with_row_above(window, count, last=last)  # (B, C, 1 + n, W)
         above = factor if self._given else factor + crop
         below = factor * (1 + count) + (crop if last else 0)
         made: Tensor = self._level.up(read)
@@ -146,11 +154,12 @@ class UpsampleStage:
 
 
 class _Doubling:
-    """The transposed convolution: rows (B, C, 1 + n, W), one above included -> (B, C, 2n, 2W).
+    """The transposed convolution by torch: rows (B, C, 1 + n, W), one above included ->
+    (B, C, 2n, 2W).
 
     Output row 2j takes input rows j-1 and j by taps 2 and 0, output row 2j+1 takes row j by tap 1;
     the same for columns. Each is one convolution to both columns, channels innermost, so that its
-    (B, n, W, 2C) is (B, n, 2W, C) as it lies there.
+    (B, n, W, 2C) is (B, n, 2W, C) as it lies in memory.
     """
 
     def __init__(self, level: Level) -> None:

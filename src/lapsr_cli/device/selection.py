@@ -71,7 +71,7 @@ def _check_bytes(device: torch.device) -> None:
     """Raise DeviceError for one that does not multiply bytes with us."""
     if device.type != "cpu":
         raise DeviceError(f"--precision int8: on the CPU only, not on {device}; use fp16 or bf16")
-    if not this_processor().multiplies_bytes:
+    if not this_processor().has_vnni:
         raise DeviceError(
             f"--precision int8: this processor ({this_processor().name}) has no dot products of"
             " bytes (VNNI); use fp32"

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from lapsr_cli.cpu.kernels.low_precision import supports_int8
-from lapsr_cli.cpu.quantization import LayerParams, layer_params
 from lapsr_cli.cpu.streaming import StreamingPyramid, bytes_per_column
-from lapsr_cli.device.memory import ensure_allocatable, is_out_of_memory
+from lapsr_cli.device.memory import is_out_of_memory
 from lapsr_cli.device.selection import Device
 from lapsr_cli.device.transfer import Download, Transfer
 from lapsr_cli.errors import UsageError, WeightsError
@@ -70,16 +69,7 @@ class Runtime:
         self.tta = tta
         self.transfer = Transfer(device.torch_device)
         self._reference = model
-        self.model = _network(model, device).to(device.torch_device)
-        self.model.load_state_dict(model.state_dict())
-        self.model.requires_grad_(requires_grad=False)
-        on_cpu = device.torch_device.type == "cpu"
-        for number in range(1, len(self.config.scales) + 1):
-            level = self.model.level(number)
-            level.convs.to(device.dtype)
-            for part in () if on_cpu else (self.model.conv_in, level.up, level.conv_res):
-                part.to(device.dtype)
-        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model = _prepared(model, device)
 
     def in_fp32(self) -> Runtime:
         """The same network on the same device in fp32."""
@@ -178,21 +168,33 @@ class Runtime:
         return {size: picture / 8 for size, picture in total.items()}
 
 
-def _network(model: LaplacianPyramid, device: Device) -> FusedPyramid:
-    if device.torch_device.type != "cpu":
-        return FusedPyramid(model.config)
-    scales = _scales(model) if device.precision == "int8" else None
-    return StreamingPyramid(model.config, scales=scales, demand=ensure_allocatable)
+def _prepared(model: LaplacianPyramid, device: Device) -> FusedPyramid | StreamingPyramid:
+    """``model`` for a device: on the CPU in strips of rows, elsewhere in whole maps whose features
+    have the device's dtype."""
+    network = FusedPyramid.copy_of(model).to(device.torch_device)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if device.torch_device.type == "cpu":
+        assert device.precision != "fp16"  # `choose` refuses it
+        if device.precision == "int8":
+            _check_int8(network)
+        return StreamingPyramid(network, device.precision)
+    network.conv_in.to(device.dtype)
+    for number in range(1, len(model.config.scales) + 1):
+        level = network.level(number)
+        for part in (level.convs, level.up, level.conv_res):
+            part.to(device.dtype)
+    return network
 
 
-def _scales(model: LaplacianPyramid) -> LayerParams:
-    if model.ranges is None:
+def _check_int8(network: LaplacianPyramid) -> None:
+    """Raise WeightsError for a network without ranges, UsageError for one whose channels do not
+    fill the vectors of this processor."""
+    if network.ranges is None:
         raise WeightsError(
-            f"--precision int8: {model.config.title} was not calibrated for it;"
+            f"--precision int8: {network.config.title} was not calibrated for it;"
             " `lapsr weights calibrate` does that"
         )
-    conv = model.level(1).convs[0]
+    conv = network.level(1).convs[0]
     assert isinstance(conv, nn.Conv2d)
     if not supports_int8(conv):
         raise UsageError(f"--precision int8: not for {conv.out_channels} channels")
-    return layer_params(model.ranges)

@@ -28,6 +28,15 @@ class FusedPyramid(LaplacianPyramid):
     Without a pyramid (one level that enlarges more than twice) it computes as the reference does.
     """
 
+    @classmethod
+    def copy_of(cls, model: LaplacianPyramid) -> FusedPyramid:
+        """The same weights, in the same dtype and on the same device, without gradients."""
+        weight = model.conv_in.weight
+        network = cls(model.config).to(weight.device, weight.dtype)
+        network.load_state_dict(model.state_dict())
+        network.ranges = model.ranges
+        return network.requires_grad_(requires_grad=False)
+
     def ascend(self, level: Level, features: Tensor) -> tuple[Tensor, Tensor]:
         """As in LaplacianPyramid."""
         if self.config.factor != 2:

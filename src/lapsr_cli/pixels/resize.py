@@ -20,7 +20,16 @@ from torch import Tensor
 from lapsr_cli.errors import UsageError
 from lapsr_cli.pixels.picture import Picture, Size
 
-__all__ = ["REACH", "Edge", "contributions", "enlarge", "matrix", "resize", "resized"]
+__all__ = [
+    "REACH",
+    "Edge",
+    "contributions",
+    "enlarge",
+    "matrix",
+    "resize",
+    "resized",
+    "window_matrices",
+]
 
 Edge = Literal["mirror", "replicate"]
 
@@ -117,6 +126,27 @@ def contributions(
     weight = _cubic(stretch * (centre[..., None] - index))
     weight /= weight.sum(axis=-1, keepdims=True)
     return _fold(index, length[:, None, None], edge), weight
+
+
+def window_matrices(
+    length: NDArray[np.int64],
+    scale: NDArray[np.float64],
+    first: NDArray[np.int64],
+    count: int,
+    width: int,
+) -> tuple[NDArray[np.int64], Tensor]:
+    """Resize only a part of each of B axes: ``count`` outputs from ``first`` on.
+
+    ``length``, ``scale`` and ``first`` are (B,). The outputs read a window of ``width`` inputs,
+    which must be enough. Returns the first input of each window, (B,), and the matrices by which
+    to multiply the windows, float64 (B, count, width).
+    """
+    taps, weights = contributions(length, scale, first, count)  # (B, count, taps)
+    used = np.where(weights != 0, taps, length[:, None, None])
+    start = np.minimum(used.min(axis=(1, 2)), np.maximum(length - width, 0))
+    inside = (taps - start[:, None, None]).clip(0, width - 1)  # clipped taps have weight 0
+    dense = torch.zeros(len(length), count, width, dtype=torch.float64)
+    return start, dense.scatter_add_(2, torch.from_numpy(inside), torch.from_numpy(weights))
 
 
 def _cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from lapsr_cli.cpu.kernels.low_precision import Bf16Conv, supports_bf16
 from lapsr_cli.cpu.streaming import StreamingPyramid
 from lapsr_cli.device.cpu_features import this_processor
+from lapsr_cli.network.fused import FusedPyramid
 from lapsr_cli.network.pyramid import LaplacianPyramid, PyramidConfig
 from tests.cpu.kernels.test_winograd import features
 
 CHANNELS = 64
 needs_tiles = pytest.mark.skipif(
-    not this_processor().multiplies_tiles_of(2), reason="this processor has no tiles of bf16"
+    not this_processor().has_amx(2), reason="this processor has no tiles of bf16"
 )
 
 
@@ -105,9 +106,7 @@ def test_a_network_whose_blocks_alone_are_narrow(config: PyramidConfig, channels
     model = LaplacianPyramid(config).requires_grad_(False)
     torch.nn.init.normal_(model.conv_in.weight, std=0.05)
     luma = torch.rand(2, 1, 30, 21)
-    strips = StreamingPyramid(config, strip_pixels=200).requires_grad_(False)
-    strips.load_state_dict(model.state_dict())
-    strips.level(1).convs.bfloat16()
+    strips = StreamingPyramid(FusedPyramid.copy_of(model), "bf16", strip_pixels=200)
     made = strips(luma)
     expected = model(luma)
     for part in (model.conv_in, *(getattr(model.level(1), p) for p in ("convs", "up", "conv_res"))):

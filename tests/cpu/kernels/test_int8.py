@@ -24,11 +24,11 @@ def processors() -> list[Processor]:
     this = this_processor()
     dots = replace(this, features=this.features.replace("+amx", "-amx"))
     narrow = replace(dots, vector_bytes=32, registers=16)
-    return [each for each in dict.fromkeys((this, dots, narrow)) if each.multiplies_bytes]
+    return [each for each in dict.fromkeys((this, dots, narrow)) if each.has_vnni]
 
 
 needs_vnni = pytest.mark.skipif(
-    not this_processor().multiplies_bytes, reason="this processor has no dot products of bytes"
+    not this_processor().has_vnni, reason="this processor has no dot products of bytes"
 )
 
 
@@ -68,7 +68,7 @@ def exactly(
 @given(st.lists(st.tuples(st.floats(-50, 50), st.floats(-50, 50)), min_size=1, max_size=5))
 def test_a_scale_holds_its_ranges_and_zero(pairs: list[tuple[float, float]]) -> None:
     ranges = torch.tensor(pairs).sort(dim=1).values
-    scale = QuantParams.over(ranges)
+    scale = QuantParams.of_range(ranges)
     assert torch.equal(scale.zeros, scale.zeros.round().clamp(0, 255))
     for values in (*ranges.unbind(-1), torch.zeros(len(pairs))):
         codes = values.double() / scale.steps.double() + scale.zeros
@@ -77,7 +77,7 @@ def test_a_scale_holds_its_ranges_and_zero(pairs: list[tuple[float, float]]) -> 
 
 
 def test_a_channel_that_never_changes_leaves_the_others_their_weights() -> None:
-    scale = QuantParams.over(torch.tensor([[0.0, 0.0], [-1.0, 2.0]]))
+    scale = QuantParams.of_range(torch.tensor([[0.0, 0.0], [-1.0, 2.0]]))
     assert float(scale.steps[1]) == pytest.approx(3 / 255)
     assert 0 < float(scale.steps[0]) < float(scale.steps[1])
 

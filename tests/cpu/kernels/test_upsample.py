@@ -20,7 +20,7 @@ SHAPES = {
     "batch": st.integers(1, 2),
     "heights": st.lists(st.integers(0, 5), min_size=1, max_size=3).filter(any),
     "width": st.integers(1, 20),
-    "top": st.booleans(),
+    "pad_top": st.booleans(),
 }
 
 

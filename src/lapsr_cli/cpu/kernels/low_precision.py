@@ -98,7 +98,7 @@ def supports_int8(conv: nn.Conv2d, processor: Processor | None = None) -> bool:
     processor = processor or this_processor()
     out, into, *size = conv.weight.shape
     return (
-        processor.multiplies_bytes
+        processor.has_vnni
         and conv.weight.dtype == torch.float32
         and size == [3, 3]
         and out == into
@@ -145,7 +145,7 @@ def supports_bf16(conv: nn.Conv2d, processor: Processor | None = None) -> bool:
     out, into, *size = conv.weight.shape
     is_fitting = size == [3, 3] and out == into and out % 32 == 0
     bf16 = torch.bfloat16
-    return conv.weight.dtype == bf16 and is_fitting and processor.multiplies_tiles_of(bf16.itemsize)
+    return conv.weight.dtype == bf16 and is_fitting and processor.has_amx(bf16.itemsize)
 
 
 class Bf16Conv(LowPrecisionConv):
@@ -177,7 +177,7 @@ def _compiled(
         itemsize=4,
         processor=processor,
     )
-    tiles = code.tiles() if processor.multiplies_tiles_of(dtype.itemsize) else None
+    tiles = code.tiles() if processor.has_amx(dtype.itemsize) else None
     across = _TILE_PIXELS if tiles else _DOT_PIXELS
     window = _Window(code, channels, dtype.itemsize, across, low_precision_input=reads)
     count, width = code.integers["count"], code.integers["width"]
