@@ -15,8 +15,9 @@ from lapsr_cli import weights
 from lapsr_cli.device.selection import Device, Precision, choose
 from lapsr_cli.errors import UsageError
 from lapsr_cli.image_io import from_pil, to_pil
-from lapsr_cli.inference.batching import Advance, Passes, Pyramid, Result, Task, Windows
+from lapsr_cli.inference.batching import Advance, BatchRunner, Pyramid, Result, Stream, Task
 from lapsr_cli.inference.runtime import Runtime
+from lapsr_cli.inference.tiler import TileOptions
 from lapsr_cli.network.pyramid import LaplacianPyramid
 from lapsr_cli.pixels.picture import Picture
 from lapsr_cli.weights.manifest import manifest
@@ -34,16 +35,17 @@ _LOSSY = {"JPEG", "MPO", "AVIF", "HEIF"}
 class Upscaler:
     """Networks on a device that turn pictures into pyramids.
 
-    ``models``: one network, or two by name that make the same scales, the second for pictures
-    from files compressed with loss; ``Task.model`` says which one a picture goes through.
-    ``memory``: bytes that windows may take on the device, None is 0.4 of what is free.
+    ``models``: one network, or two by name with the same scales, the second for pictures from lossy
+    files; ``Task.model`` names the one that a picture goes through. ``tiling``: how pictures are
+    cut; by default into as few tiles as memory allows. ``memory``: bytes that a pass may take on
+    the device; None is what `MemoryPolicy` gives to one network.
     """
 
     def __init__(
         self,
         models: LaplacianPyramid | Models,
         device: Device | None = None,
-        windows: Windows | None = None,
+        tiling: TileOptions | None = None,
         *,
         tta: bool = False,
         memory: int | None = None,
@@ -51,9 +53,9 @@ class Upscaler:
         if isinstance(models, LaplacianPyramid):
             models = {"": models}
         self.device = device or choose()
-        self.passes = Passes(
+        self.runner = BatchRunner(
             {name: Runtime(model, self.device, tta=tta) for name, model in models.items()},
-            windows or Windows(),
+            tiling or TileOptions(),
             memory,
         )
         self.name, *others = models
@@ -67,19 +69,19 @@ class Upscaler:
         *,
         device: str = "auto",
         precision: Precision = "auto",
-        windows: Windows | None = None,
+        tiling: TileOptions | None = None,
         offline: bool = False,
         tta: bool = False,
         memory: int | None = None,
     ) -> Upscaler:
-        """An upscaler of a model's name or file, downloaded if need be; None for the two defaults,
-        one for files compressed with loss and one for all others.
+        """An upscaler from the name or the file of a model, downloaded if necessary; None is the
+        two defaults, one for lossy files and one for all others.
 
-        Raises ResourceError if the model or the device cannot be had.
+        Raises ResourceError if the model or the device is not available.
         """
         names = manifest().defaults if model is None else (str(model),)
         models = {name: weights.load(name, offline=offline) for name in names}
-        return cls(models, choose(device, precision), windows, tta=tta, memory=memory)
+        return cls(models, choose(device, precision), tiling, tta=tta, memory=memory)
 
     def __call__(self, image: AnyImage, scales: Sequence[int] = (2, 4, 8)) -> dict[int, AnyImage]:
         """Enlarge a PIL image or an array of uint8 or uint16 to every scale.
@@ -115,16 +117,19 @@ class Upscaler:
 
     def stream(
         self,
-        tasks: Iterable[Task[Key] | None],
+        tasks: Iterable[Task[Key]],
         advance: Advance = lambda share, output_pixels: None,
     ) -> Iterator[Result[Key]]:
-        """Enlarge pictures as they come, as ``Passes.stream`` says."""
-        return self.passes.stream(self._checked(tasks), advance)
+        """Enlarge pictures in batches; results may change places (`Stream`)."""
+        return self.runner.run(self._checked(tasks), advance)
 
-    def _checked(self, tasks: Iterable[Task[Key] | None]) -> Iterator[Task[Key] | None]:
+    def open_stream(self, advance: Advance) -> Stream[Any]:
+        """For pictures that arrive now and then (`Stream`)."""
+        return Stream(self.runner, advance)
+
+    def _checked(self, tasks: Iterable[Task[Key]]) -> Iterator[Task[Key]]:
         for task in tasks:
-            if task is not None:
-                self.check_scales(task.scales)
+            self.check_scales(task.scales)
             yield task
 
 

@@ -24,7 +24,7 @@ from lapsr_cli.batch import pipeline
 from lapsr_cli.batch.budget import Budget
 from lapsr_cli.batch.limits import Limits
 from lapsr_cli.batch.pipeline import run
-from lapsr_cli.batch.planning import Selection, Work, plan
+from lapsr_cli.batch.planning import Job, Selection, plan
 from lapsr_cli.batch.report import Outcome, Output, Report
 from lapsr_cli.batch.targets import Target
 from lapsr_cli.cli.interrupts import stop_signal
@@ -84,8 +84,8 @@ def selection(folder: Path, *scales: str, **options: Any) -> Selection:
 def outcomes(
     chosen: Selection, *upscalers: Upscaler, limits: Limits | None = None
 ) -> list[Outcome]:
-    works = plan(chosen).works
-    return in_time(lambda: list(run(works, upscalers, chosen, limits=limits)))
+    jobs = plan(chosen).jobs
+    return in_time(lambda: list(run(jobs, upscalers, chosen, limits=limits)))
 
 
 def draw_some(folder: Path, count: int, side: int = 20) -> None:
@@ -286,11 +286,11 @@ def test_a_fault_in_a_thread_ends_the_run_with_it(
 ) -> None:
     draw_some(tmp_path, 8)
     chosen = selection(tmp_path)
-    works = plan(chosen).works
+    jobs = plan(chosen).jobs
     upscalers = [Upscaler.from_weights(tiny, device="cpu") for _ in range(devices)]
     monkeypatch.setattr(f"lapsr_cli.batch.pipeline.{where}", breaks)
     with pytest.raises(Broken, match="a fault of ours"):
-        in_time(lambda: list(run(works, upscalers, chosen)))
+        in_time(lambda: list(run(jobs, upscalers, chosen)))
 
 
 def test_a_fault_of_one_device_ends_the_others(
@@ -298,7 +298,7 @@ def test_a_fault_of_one_device_ends_the_others(
 ) -> None:
     draw_some(tmp_path, 40)
     chosen = selection(tmp_path)
-    works = plan(chosen).works
+    jobs = plan(chosen).jobs
     good, bad = (Upscaler.from_weights(tiny, device="cpu") for _ in range(2))
     broken = threading.Event()
 
@@ -310,23 +310,23 @@ def test_a_fault_of_one_device_ends_the_others(
         broken.wait(PATIENCE)
         return healthy(*arguments)
 
-    healthy = good.passes.runtimes[good.name]._launch
-    monkeypatch.setattr(good.passes.runtimes[good.name], "_launch", waits)
-    monkeypatch.setattr(bad.passes.runtimes[bad.name], "_launch", breaks_down)
+    healthy = good.runner.runtimes[good.name]._launch
+    monkeypatch.setattr(good.runner.runtimes[good.name], "_launch", waits)
+    monkeypatch.setattr(bad.runner.runtimes[bad.name], "_launch", breaks_down)
     with pytest.raises(Broken, match="burnt"):
-        in_time(lambda: list(run(works, [good, bad], chosen)))
+        in_time(lambda: list(run(jobs, [good, bad], chosen)))
 
 
 def test_a_fault_among_the_works_ends_the_run(tmp_path: Path, upscaler: Upscaler) -> None:
     draw_some(tmp_path, 3)
     chosen = selection(tmp_path)
 
-    def works() -> Iterator[Work]:
-        yield from plan(chosen).works
+    def jobs() -> Iterator[Job]:
+        yield from plan(chosen).jobs
         raise Broken("no more")
 
     with pytest.raises(Broken, match="no more"):
-        in_time(lambda: list(run(works(), [upscaler], chosen)))
+        in_time(lambda: list(run(jobs(), [upscaler], chosen)))
 
 
 def test_no_memory_for_shrinking_is_that_pictures_failure(
@@ -352,7 +352,7 @@ def test_a_run_that_is_given_up_ends(tmp_path: Path, upscaler: Upscaler) -> None
     draw_some(tmp_path, 60)
     chosen = selection(tmp_path)
     before = set(threading.enumerate())
-    going = run(plan(chosen).works, [upscaler], chosen, limits=Limits(memory=1))
+    going = run(plan(chosen).jobs, [upscaler], chosen, limits=Limits(memory=1))
     assert next(going).status == "done"
     going.close()  # type: ignore[attr-defined]
 
@@ -373,8 +373,8 @@ def test_once_told_to_stop_nothing_new_is_begun(tmp_path: Path, upscaler: Upscal
     chosen = selection(tmp_path)
     stop = threading.Event()
 
-    def works() -> Iterator[Work]:
-        first, *others = plan(chosen).works
+    def jobs() -> Iterator[Job]:
+        first, *others = plan(chosen).jobs
         yield first
         stop.wait(PATIENCE)
         yield from reversed(others)
@@ -382,7 +382,7 @@ def test_once_told_to_stop_nothing_new_is_begun(tmp_path: Path, upscaler: Upscal
     found: list[Outcome] = []
 
     def go() -> None:
-        for outcome in run(works(), [upscaler], chosen, stop=stop.is_set):
+        for outcome in run(jobs(), [upscaler], chosen, stop=stop.is_set):
             found.append(outcome)
             stop.set()
 
@@ -397,13 +397,13 @@ def test_pictures_that_are_begun_are_finished(tmp_path: Path, upscaler: Upscaler
     (tmp_path / "in").mkdir()
     frames[0].save(tmp_path / "in" / "0.tiff", save_all=True, append_images=frames[1:])
     chosen = selection(tmp_path, "2", "16")
-    works = plan(chosen).works
+    jobs = plan(chosen).jobs
     stop = threading.Event()
 
     (outcome,) = in_time(
         lambda: list(
             run(
-                works,
+                jobs,
                 [upscaler],
                 chosen,
                 limits=Limits(cascade=True),
@@ -472,7 +472,7 @@ def test_ctrl_c_and_again_gives_what_an_undisturbed_run_gives(
     _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, err
     assert "interrupted: " in err
-    assert " not begun" in err
+    assert " not started" in err
     report = json.loads((tmp_path / "r").read_text(encoding="utf-8"))
     assert (report["interrupted"], report["exit_code"]) == (True, 130)
     there = contents(tmp_path / "out")
@@ -576,12 +576,12 @@ def test_a_full_disk_ends_the_run_and_leaves_whole_pictures(
     assert "No space left on device" in last
     (warning,) = (line for line in ran.error_lines if line.startswith("warning: the results"))
     # 60 pictures of 160 x 160 to 168 x 160 pixels, three bytes each, in 400 kB.
-    assert re.search(r"about (4|5) MB, and .* 0 MB free", warning)
+    assert re.search(r"about (4|5) MB, but .* has only 0 MB free", warning)
     (stopped,) = (line for line in ran.error_lines if line.startswith("stopped: "))
     there = list(small_disk.iterdir())
     assert 0 < len(there) < 60
     assert stopped.startswith(f"stopped: {len(there)} done ({len(there)} files)")
-    assert " not begun" in stopped
+    assert " not started" in stopped
     for path in there:
         with Image.open(path) as image:
             image.load()

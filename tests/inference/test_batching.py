@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pytest
@@ -16,8 +16,9 @@ from torch import Tensor
 from lapsr_cli.device.selection import Device, choose
 from lapsr_cli.device.transfer import Download, Transfer
 from lapsr_cli.errors import DeviceError
-from lapsr_cli.inference.batching import Passes, Result, Task, Windows
+from lapsr_cli.inference.batching import BatchRunner, Result, Stream, Task
 from lapsr_cli.inference.runtime import OutOfMemory, PendingResult, Runtime
+from lapsr_cli.inference.tiler import TileOptions
 from lapsr_cli.network.pyramid import LaplacianPyramid, PyramidConfig
 from lapsr_cli.pixels.picture import Picture, Samples
 from lapsr_cli.upscaler import Upscaler
@@ -44,10 +45,10 @@ def enlarged(
     model: LaplacianPyramid,
     picture: Picture,
     *scales: int,
-    windows: Windows | None = None,
+    windows: TileOptions | None = None,
     tta: bool = False,
 ) -> dict[int, Picture]:
-    upscaler = Upscaler(model, choose("cpu"), windows or Windows(tile=None), tta=tta)
+    upscaler = Upscaler(model, choose("cpu"), windows or TileOptions(tile=None), tta=tta)
     (result,) = upscaler.stream([Task(None, picture, scales, "")])
     return result.pyramid
 
@@ -156,7 +157,7 @@ def test_tiled_equals_whole_with_alpha_and_sixteen_bits(
     shape = size if colours == 1 else (*size, colours)
     picture = Picture(smooth(*shape, seed=seed, dtype=dtype), smooth(*size, seed=1, dtype=dtype))
     whole = enlarged(network, picture, scale, tta=tta)[scale]
-    windows = Windows(tile=tile, batch=batch)
+    windows = TileOptions(tile=tile, batch=batch)
     tiled = enlarged(network, picture, scale, windows=windows, tta=tta)[scale]
     level = np.iinfo(dtype).max / 255
     assert np.abs(alpha_of(whole).astype(int) - alpha_of(tiled)).max() <= level
@@ -220,7 +221,7 @@ def test_under_tta_every_side_has_the_larger_halo(scale: int) -> None:
     model = random_network(PyramidConfig(depth=1, recursions=1, channels=4)).float()
     picture = Picture(smooth(40, 44, dtype=np.uint16) // 4 + 20_000)
     whole = enlarged(model, picture, scale, tta=True)[scale].pixels.astype(int)
-    tiled = enlarged(model, picture, scale, windows=Windows(tile=3), tta=True)[scale].pixels
+    tiled = enlarged(model, picture, scale, windows=TileOptions(tile=3), tta=True)[scale].pixels
     assert 0 < whole.min() <= whole.max() < 65535
     assert np.abs(whole - tiled).max() <= 1
 
@@ -278,16 +279,18 @@ def several(count: int, height: int = 30, width: int = 26) -> list[Task[int]]:
 
 
 def undisturbed(network: LaplacianPyramid, tasks: list[Task[int]]) -> dict[int, Result[int]]:
-    upscaler = Upscaler(network, choose("cpu"), Windows(tile=None, batch=1))
+    upscaler = Upscaler(network, choose("cpu"), TileOptions(tile=None, batch=1))
     return {result.key: result for result in upscaler.stream(tasks)}
 
 
-@pytest.mark.parametrize("windows", [Windows(), Windows(tile=None), Windows(tile=12, batch=4)])
+@pytest.mark.parametrize(
+    "windows", [TileOptions(), TileOptions(tile=None), TileOptions(tile=12, batch=4)]
+)
 @pytest.mark.parametrize("most", [30 * 26 * 3, 30 * 26, 500, 300])
 @pytest.mark.parametrize("transfer", [None, Beside()], ids=["in turn", "beside"])
 def test_without_memory_windows_and_batches_get_smaller(
     network: LaplacianPyramid,
-    windows: Windows,
+    windows: TileOptions,
     most: int,
     transfer: Transfer | None,
     caplog: pytest.LogCaptureFixture,
@@ -298,7 +301,7 @@ def test_without_memory_windows_and_batches_get_smaller(
     shares: list[tuple[float, int]] = []
     with caplog.at_level(logging.WARNING, "lapsr_cli"):
         results = list(
-            Passes({"": runtime}, windows).stream(
+            BatchRunner({"": runtime}, windows).run(
                 tasks, lambda share, pixels: shares.append((share, pixels))
             )
         )
@@ -323,7 +326,7 @@ def test_one_pass_computes_while_another_is_put_in_place(network: LaplacianPyram
     runtime = Runtime(network, choose("cpu"))
     runtime.transfer = transfer = Beside()
     tasks = several(5)
-    results = list(Passes({"": runtime}, Windows(tile=16, batch=2)).stream(tasks))
+    results = list(BatchRunner({"": runtime}, TileOptions(tile=16, batch=2)).run(tasks))
     assert transfer.most_under_way == 2
     assert transfer.under_way == 0
     expected = undisturbed(network, tasks)
@@ -340,14 +343,11 @@ def test_a_picture_under_way_is_given_before_the_next_is_waited_for(
     runtime.transfer = Beside()
     given: list[int] = []
 
-    def tasks() -> Iterator[Task[int] | None]:
-        for number, task in enumerate(several(3)):
-            assert len(given) == number, "a picture was held back for the next one"
-            yield task
-            yield None
-
-    for result in Passes({"": runtime}, Windows()).stream(tasks()):
-        given.append(result.key)  # noqa: PERF401 (asked for as it goes)
+    stream: Stream[int] = Stream(BatchRunner({"": runtime}, TileOptions()), lambda *_: None)
+    for number, task in enumerate(several(3)):
+        assert given == list(range(number)), "a picture was held back for the next one"
+        given += [result.key for result in stream.submit(task)]
+        given += [result.key for result in stream.flush()]
     assert given == [0, 1, 2]
 
 
@@ -356,7 +356,7 @@ def test_what_overflows_beside_the_program_is_computed_in_fp32() -> None:
     runtime = Runtime(model, Device(torch.device("cpu"), "fp16", "a test"))
     runtime.transfer = Beside()
     tasks = [Task(key, Picture(smooth(12, 14, 3, seed=key)), (2,), "") for key in range(4)]
-    for result in Passes({"": runtime}, Windows(tile=None, batch=1)).stream(tasks):
+    for result in BatchRunner({"": runtime}, TileOptions(tile=None, batch=1)).run(tasks):
         expected = enlarged(model, tasks[result.key].picture, 2)[2].pixels
         assert np.array_equal(result.pyramid[2].pixels, expected)
         assert result.notes == ("fp16 overflowed: computed again in fp32",)
@@ -373,7 +373,7 @@ def test_what_was_done_before_memory_ran_out_is_counted_once(network: LaplacianP
         if len(shares) == 3:
             runtime.most = 500
 
-    (result,) = Passes({"": runtime}, Windows(tile=16, batch=1)).stream([task], advance)
+    (result,) = BatchRunner({"": runtime}, TileOptions(tile=16, batch=1)).run([task], advance)
     assert runtime.refused
     assert any(share < 0 for share, _ in shares)
     assert sum(share for share, _ in shares) == pytest.approx(1)
@@ -389,8 +389,8 @@ def test_pictures_that_came_first_are_not_begun_again(network: LaplacianPyramid)
         Task("large", Picture(smooth(60, 60, 3)), (2,), ""),
         Task("after", Picture(smooth(16, 16, 3, seed=2)), (2,), ""),
     ]
-    passes = Passes({"": Small(network, 1000)}, Windows(batch=1))
-    results = {result.key: result for result in passes.stream(tasks)}
+    runner = BatchRunner({"": Small(network, 1000)}, TileOptions(batch=1))
+    results = {result.key: result for result in runner.run(tasks)}
     assert results["small"].windows == results["after"].windows == 1
     assert results["large"].windows > 3
     assert not results["small"].notes
@@ -400,7 +400,7 @@ def test_pictures_that_came_first_are_not_begun_again(network: LaplacianPyramid)
 
 def test_a_device_that_holds_nothing_is_an_error(network: LaplacianPyramid) -> None:
     with pytest.raises(DeviceError, match=r"--device cpu: its memory does not hold"):
-        list(Passes({"": Small(network, 40)}, Windows()).stream(several(2, 40, 40)))
+        list(BatchRunner({"": Small(network, 40)}, TileOptions()).run(several(2, 40, 40)))
 
 
 def overflowing(config: PyramidConfig) -> LaplacianPyramid:
@@ -418,9 +418,9 @@ def test_what_overflows_in_half_precision_is_computed_in_fp32(batch: int) -> Non
     half = Device(torch.device("cpu"), "fp16", "a test")
     tasks = [Task(key, Picture(smooth(12, 14, 3, seed=key)), (2,), "") for key in range(3)]
     results = {
-        r.key: r for r in Upscaler(model, half, Windows(tile=None, batch=batch)).stream(tasks)
+        r.key: r for r in Upscaler(model, half, TileOptions(tile=None, batch=batch)).stream(tasks)
     }
-    single = Upscaler(model, choose("cpu"), Windows(tile=None, batch=batch)).stream(tasks)
+    single = Upscaler(model, choose("cpu"), TileOptions(tile=None, batch=batch)).stream(tasks)
     for expected in single:
         assert np.array_equal(results[expected.key].pyramid[2].pixels, expected.pyramid[2].pixels)
         assert results[expected.key].notes == ("fp16 overflowed: computed again in fp32",)

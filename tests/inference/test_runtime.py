@@ -17,8 +17,9 @@ from lapsr_cli import weights
 from lapsr_cli.device import selection as device
 from lapsr_cli.device.selection import choose
 from lapsr_cli.errors import DeviceError, LapsrError, UsageError
-from lapsr_cli.inference.batching import Task, Windows
+from lapsr_cli.inference.batching import Task
 from lapsr_cli.inference.runtime import Runtime
+from lapsr_cli.inference.tiler import TileOptions
 from lapsr_cli.metrics.psnr import psnr
 from lapsr_cli.network.pyramid import LaplacianPyramid, PyramidConfig
 from lapsr_cli.pixels.color import rgb_to_ycbcr, ycbcr_to_rgb
@@ -29,8 +30,8 @@ from tests.conftest import PICTURES
 
 
 @pytest.fixture(scope="module")
-def draft() -> LaplacianPyramid:
-    return weights.load("lapsr-draft", offline=True)
+def classic() -> LaplacianPyramid:
+    return weights.load("lapsr-classic", offline=True)
 
 
 def random_bytes(*shape: int) -> torch.Tensor:
@@ -42,11 +43,11 @@ def levels_apart(a: torch.Tensor, b: torch.Tensor) -> int:
     return int((a.int() - b.int()).abs().max())
 
 
-def test_colour_windows_equal_the_reference_in_float64(draft: LaplacianPyramid) -> None:
+def test_colour_windows_equal_the_reference_in_float64(classic: LaplacianPyramid) -> None:
     windows = random_bytes(2, 3, 13, 10)
-    results = Runtime(draft, choose("cpu"))(windows, (2, 4, 8))
+    results = Runtime(classic, choose("cpu"))(windows, (2, 4, 8))
     ycbcr = rgb_to_ycbcr(windows.double() / 255)
-    reference = copy.deepcopy(draft).double()(ycbcr[:, :1])
+    reference = copy.deepcopy(classic).double()(ycbcr[:, :1])
     for scale, result in results.items():
         chroma = resize(ycbcr[:, 1:], float(scale))
         rgb = ycbcr_to_rgb(torch.cat([reference[scale], chroma], 1)).clamp(0, 1) * 255
@@ -54,17 +55,17 @@ def test_colour_windows_equal_the_reference_in_float64(draft: LaplacianPyramid) 
         assert (result.double() - rgb).abs().max() < 0.5 + 1e-2
 
 
-def test_grey_windows_go_in_as_they_are(draft: LaplacianPyramid) -> None:
+def test_grey_windows_go_in_as_they_are(classic: LaplacianPyramid) -> None:
     windows = random_bytes(1, 1, 9, 12)
-    results = Runtime(draft, choose("cpu"))(windows, (4,))
-    expected = draft(windows.float() / 255)[4].clamp(0, 1) * 255
+    results = Runtime(classic, choose("cpu"))(windows, (4,))
+    expected = classic(windows.float() / 255)[4].clamp(0, 1) * 255
     assert (results[4].float() - expected).abs().max() < 0.51
 
 
-def test_fp32_features_equal_the_model(draft: LaplacianPyramid) -> None:
+def test_fp32_features_equal_the_model(classic: LaplacianPyramid) -> None:
     luma = torch.rand(1, 1, 40, 33)
-    prepared = Runtime(draft, choose("cpu")).model(luma)
-    for scale, picture in draft(luma).items():
+    prepared = Runtime(classic, choose("cpu")).model(luma)
+    for scale, picture in classic(luma).items():
         assert (prepared[scale] - picture).abs().max() < 1e-5
 
 
@@ -73,21 +74,21 @@ def test_a_24_megapixel_picture_is_hardly_cut() -> None:
     model = LaplacianPyramid(PyramidConfig(depth=5, recursions=8))
     upscaler = Upscaler(model, choose("cpu"), memory=12 << 30)
     task = Task(0, Picture(np.zeros((4000, 6000, 3), np.uint8)), (2,), "")
-    assert len(upscaler.passes.cut(task)) == 1
+    assert len(upscaler.runner.cut(task)) == 1
     upscaler = Upscaler(model, choose("cpu"), memory=4 << 30)
-    windows = upscaler.passes.cut(task)
+    windows = upscaler.runner.cut(task)
     assert len(windows) > 1
     computed = sum(window.shape[0] * window.shape[1] for window in windows)
     assert computed / (4000 * 6000) <= 1.10
 
 
-def test_bf16_features_leave_the_image_branch_exact(draft: LaplacianPyramid) -> None:
+def test_bf16_features_leave_the_image_branch_exact(classic: LaplacianPyramid) -> None:
     """Nearer to fp32, by 6 dB at least, than a network that is bf16 throughout."""
     image = np.array(Image.open(PICTURES / "lettering.png"))
     luma = torch.from_numpy(image)[None, None].float() / 255
-    fine = draft(luma, 4)[4]
-    coarse = Runtime(draft, choose("cpu", "bf16")).model(luma, 4)[4]
-    throughout = copy.deepcopy(draft).bfloat16()(luma.bfloat16(), 4)[4]
+    fine = classic(luma, 4)[4]
+    coarse = Runtime(classic, choose("cpu", "bf16")).model(luma, 4)[4]
+    throughout = copy.deepcopy(classic).bfloat16()(luma.bfloat16(), 4)[4]
     assert coarse.dtype == torch.float32
     assert math.inf > psnr(coarse, fine) > psnr(throughout, fine) + 6
 
@@ -95,7 +96,7 @@ def test_bf16_features_leave_the_image_branch_exact(draft: LaplacianPyramid) -> 
 def batches_of(upscaler: Upscaler) -> list[int]:
     """The size of every batch that goes through the network from now on."""
     batches: list[int] = []
-    runtime = upscaler.passes.runtimes[""]
+    runtime = upscaler.runner.runtimes[""]
     network = runtime.model
 
     def counted(luma: torch.Tensor, scale: int | None = None) -> dict[int, torch.Tensor]:
@@ -136,16 +137,18 @@ def test_tiled_pictures_are_at_most_one_level_apart(
     torch.nn.init.normal_(model.conv_in.weight, std=0.3)
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, channels), np.uint8)
     image = pixels[..., 0] if channels == 1 else pixels
-    whole = Upscaler(model, choose("cpu"), Windows(tile=None))(image, (scale,))[scale]
-    tiled = Upscaler(model, choose("cpu"), Windows(tile=tile, batch=batch))(image, (scale,))[scale]
+    whole = Upscaler(model, choose("cpu"), TileOptions(tile=None))(image, (scale,))[scale]
+    tiled = Upscaler(model, choose("cpu"), TileOptions(tile=tile, batch=batch))(image, (scale,))[
+        scale
+    ]
     assert whole.shape[:2] == (scale * height, scale * width)
     assert np.abs(whole.astype(int) - tiled).max() <= 1
 
 
 def test_one_pass_gives_every_scale_and_windows_of_several_pictures_share_it(
-    draft: LaplacianPyramid,
+    classic: LaplacianPyramid,
 ) -> None:
-    upscaler = Upscaler(draft, choose("cpu"), Windows(tile=8, batch=4))
+    upscaler = Upscaler(classic, choose("cpu"), TileOptions(tile=8, batch=4))
     batches = batches_of(upscaler)
     rng = np.random.default_rng(0)
     pictures = [Picture(rng.integers(0, 256, (60, 52, 3), np.uint8)) for _ in range(3)]
@@ -153,7 +156,7 @@ def test_one_pass_gives_every_scale_and_windows_of_several_pictures_share_it(
     done = list(upscaler.stream(tasks))
     results = {result.key: result.pyramid for result in done}
     windows = sum(result.windows for result in done)
-    assert windows == sum(len(upscaler.passes.cut(task)) for task in tasks)
+    assert windows == sum(len(upscaler.runner.cut(task)) for task in tasks)
     assert sorted(results) == [0, 1, 2]
     assert all(sorted(pyramid) == [2, 4, 8] for pyramid in results.values())
     assert sum(batches) == windows, "a window went through the network more than once"
@@ -162,17 +165,17 @@ def test_one_pass_gives_every_scale_and_windows_of_several_pictures_share_it(
     assert (windows // 3) % 4, "some pass holds windows of two pictures"
 
 
-def test_pictures_of_one_shape_share_a_pass_by_default(draft: LaplacianPyramid) -> None:
-    upscaler = Upscaler(draft, choose("cpu"))
+def test_pictures_of_one_shape_share_a_pass_by_default(classic: LaplacianPyramid) -> None:
+    upscaler = Upscaler(classic, choose("cpu"))
     batches = batches_of(upscaler)
     tasks = [Task(i, Picture(np.full((8, 9, 3), i, np.uint8)), (2,), "") for i in range(5)]
     assert sorted(result.key for result in upscaler.stream(tasks)) == [0, 1, 2, 3, 4]
     assert batches == [5]
 
 
-def test_few_pictures_wait_open(draft: LaplacianPyramid) -> None:
+def test_few_pictures_wait_open(classic: LaplacianPyramid) -> None:
     """A picture of a shape of its own does not wait for the end of the run."""
-    upscaler = Upscaler(draft, choose("cpu"), Windows(batch=64))
+    upscaler = Upscaler(classic, choose("cpu"), TileOptions(batch=64))
     read = 0
 
     def tasks() -> Iterator[Task[int]]:
@@ -187,7 +190,7 @@ def test_few_pictures_wait_open(draft: LaplacianPyramid) -> None:
 def test_the_python_door() -> None:
     from lapsr_cli import Upscaler as Door
 
-    upscaler = Door.from_weights("lapsr-draft", device="cpu", offline=True)
+    upscaler = Door.from_weights("lapsr-classic", device="cpu", offline=True)
     image = Image.open(PICTURES / "lettering.png").crop((0, 0, 30, 20))
     pyramid = upscaler(image, scales=(2, 4))
     assert {scale: (p.size, p.mode) for scale, p in pyramid.items()} == {
@@ -201,19 +204,21 @@ def test_the_python_door() -> None:
     assert int(np.ptp(rgb.astype(int), axis=2).max()) <= 1, "grey came out tinted"
 
 
-def test_the_python_door_turns_pictures_upright(draft: LaplacianPyramid) -> None:
+def test_the_python_door_turns_pictures_upright(classic: LaplacianPyramid) -> None:
     image = Image.open(PICTURES / "turned.jpg")
     assert image.getexif()[0x0112] == 6
-    assert Upscaler(draft, choose("cpu"))(image, (2,))[2].size == (
+    assert Upscaler(classic, choose("cpu"))(image, (2,))[2].size == (
         2 * image.height,
         2 * image.width,
     )
 
 
 @pytest.mark.parametrize("scales", [(), (3,), [2, 9]])
-def test_scales_that_cannot_be_made_from_python(draft: LaplacianPyramid, scales: list[int]) -> None:
+def test_scales_that_cannot_be_made_from_python(
+    classic: LaplacianPyramid, scales: list[int]
+) -> None:
     with pytest.raises(UsageError):
-        Upscaler(draft, choose("cpu"))(np.zeros((4, 4), np.uint8), scales)
+        Upscaler(classic, choose("cpu"))(np.zeros((4, 4), np.uint8), scales)
 
 
 @pytest.mark.parametrize(
@@ -227,9 +232,11 @@ def test_scales_that_cannot_be_made_from_python(draft: LaplacianPyramid, scales:
         "a.png",
     ],
 )
-def test_the_python_door_refuses_what_is_no_picture(draft: LaplacianPyramid, image: object) -> None:
+def test_the_python_door_refuses_what_is_no_picture(
+    classic: LaplacianPyramid, image: object
+) -> None:
     with pytest.raises(UsageError):
-        Upscaler(draft, choose("cpu"))(image)  # type: ignore[type-var]
+        Upscaler(classic, choose("cpu"))(image)  # type: ignore[type-var]
 
 
 @pytest.mark.parametrize(
@@ -255,24 +262,24 @@ def test_devices_that_are_not_there(name: str, precision: str, error: type[Lapsr
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_cuda_equals_the_cpu(draft: LaplacianPyramid, precision: device.Precision) -> None:
+def test_cuda_equals_the_cpu(classic: LaplacianPyramid, precision: device.Precision) -> None:
     windows = random_bytes(2, 3, 48, 40)
-    expected = Runtime(draft, choose("cpu"))(windows, (2, 4, 8))
-    results = Runtime(draft, choose("cuda", precision))(windows, (2, 4, 8))
+    expected = Runtime(classic, choose("cpu"))(windows, (2, 4, 8))
+    results = Runtime(classic, choose("cuda", precision))(windows, (2, 4, 8))
     for scale, result in results.items():
         assert levels_apart(result, expected[scale]) <= (1 if precision != "bf16" else 2)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_pictures_through_cuda_side_by_side(draft: LaplacianPyramid) -> None:
+def test_pictures_through_cuda_side_by_side(classic: LaplacianPyramid) -> None:
     """Copies on streams of their own, two passes under way: nothing is read before it is there."""
     pixels = [random_bytes(1, 3, 150 + number, 160)[0] for number in range(12)]
     arrays = [each.permute(1, 2, 0).numpy() for each in pixels]
-    windows = Windows(tile=40, batch=3)
-    upscaler = Upscaler(draft, choose("cuda", "fp32"), windows)
+    windows = TileOptions(tile=40, batch=3)
+    upscaler = Upscaler(classic, choose("cuda", "fp32"), windows)
     tasks = [Task(number, Picture(array), (2, 4), "") for number, array in enumerate(arrays)]
-    expected = Upscaler(draft, choose("cpu"), windows)
+    expected = Upscaler(classic, choose("cpu"), windows)
     for result in upscaler.stream(tasks):
         wanted = expected(arrays[result.key], (2, 4))
         for scale, picture in result.pyramid.items():

@@ -10,7 +10,7 @@ import numpy as np
 
 from lapsr_cli import image_io
 from lapsr_cli.batch.limits import Limits, check
-from lapsr_cli.batch.planning import Work
+from lapsr_cli.batch.planning import Job
 from lapsr_cli.batch.targets import Target, enlargement
 from lapsr_cli.errors import PictureError
 from lapsr_cli.image_io import SUFFIXES, Header
@@ -30,7 +30,7 @@ class Forecast:
     """Of one picture: the size of each output, its bytes roughly, the enlargement the network has
     to make; or, in ``problem``, why there will be nothing."""
 
-    work: Work
+    job: Job
     header: Header | None
     sizes: dict[Target, Size]
     bytes: int
@@ -47,35 +47,35 @@ class Forecast:
         )
 
 
-def forecasts(works: Sequence[Work], scales: Sequence[int], limits: Limits) -> Iterator[Forecast]:
+def forecasts(jobs: Sequence[Job], scales: Sequence[int], limits: Limits) -> Iterator[Forecast]:
     """Look at the header of every picture; no pixel is read."""
-    for work in works:
+    for job in jobs:
         try:
-            header = image_io.probe(work.source.path)
-            check(work, header, scales, limits)
+            header = image_io.probe(job.source.path)
+            check(job, header, scales, limits)
         except PictureError as error:
-            yield Forecast(work, None, {}, 0, 1, str(error))
+            yield Forecast(job, None, {}, 0, 1, str(error))
         else:
-            yield _forecast(work, header, scales)
+            yield _forecast(job, header, scales)
 
 
-def bytes_to_write(works: Sequence[Work], scales: Sequence[int], limits: Limits) -> int:
+def bytes_to_write(jobs: Sequence[Job], scales: Sequence[int], limits: Limits) -> int:
     """Of all results, roughly, from the headers of 64 pictures that are spread over them."""
-    step = max(1.0, len(works) / _SAMPLE)
-    sample = [works[int(number * step)] for number in range(min(len(works), _SAMPLE))]
+    step = max(1.0, len(jobs) / _SAMPLE)
+    sample = [jobs[int(number * step)] for number in range(min(len(jobs), _SAMPLE))]
     return round(step * sum(each.bytes for each in forecasts(sample, scales, limits)))
 
 
-def _forecast(work: Work, header: Header, scales: Sequence[int]) -> Forecast:
+def _forecast(job: Job, header: Header, scales: Sequence[int]) -> Forecast:
     size = Size(header.height, header.width)
-    sizes = {target: target.size(size) for target in work.outputs}
+    sizes = {target: target.size(size) for target in job.outputs}
     samples = 0.0
-    for target, path in work.outputs.items():
+    for target, path in job.outputs.items():
         each = sizes[target].height * sizes[target].width * header.frames * header.channels
         per_sample = _BYTES_PER_SAMPLE.get(SUFFIXES[path.suffix.lower()], 1.0)
         samples += each * per_sample * (header.depth // 8)
-    largest = max(enlargement(target.factor(size), scales) for target in work.outputs)
-    return Forecast(work, header, sizes, round(samples), largest)
+    largest = max(enlargement(target.factor(size), scales) for target in job.outputs)
+    return Forecast(job, header, sizes, round(samples), largest)
 
 
 def seconds_per_pixel(upscaler: Upscaler, scale: int) -> float:

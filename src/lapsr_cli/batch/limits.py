@@ -1,4 +1,4 @@
-"""What a run takes on, and what it refuses before any work."""
+"""What a run takes on, and what it refuses before any job."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from lapsr_cli import image_io
-from lapsr_cli.batch.planning import Work
+from lapsr_cli.batch.planning import Job
 from lapsr_cli.batch.targets import LARGEST_CASCADE, Target, enlargement
 from lapsr_cli.device.memory import free_memory
 from lapsr_cli.errors import UnreadablePicture, UnwritablePicture, UsageError
@@ -44,57 +44,57 @@ def check_targets(targets: Iterable[Target], scales: Sequence[int], *, cascade: 
             )
 
 
-def check(work: Work, header: Header, scales: Sequence[int], limits: Limits) -> int:
-    """Bytes that a picture holds until it is written. Raises PictureError, before any work, for
+def check(job: Job, header: Header, scales: Sequence[int], limits: Limits) -> int:
+    """Bytes that a picture holds until it is written. Raises PictureError, before any job, for
     one that is too large, or cannot be enlarged, held or written."""
     size = Size(header.height, header.width)
     # Pages may differ: what they hold together is known when they are read.
     pixels = size.height * size.width * (1 if header.form == "TIFF" else header.frames)
     if pixels > limits.max_pixels:
         raise UnreadablePicture(
-            f"{work.source.path}: {size.width} x {size.height} x {header.frames} frames are"
+            f"{job.source.path}: {size.width} x {size.height} x {header.frames} frames are"
             f" {pixels} pixels, more than --max-pixels {limits.max_pixels}"
         )
-    _check_factors(work, size, scales, cascade=limits.cascade)
-    for target, path in work.outputs.items():
+    _check_factors(job, size, scales, cascade=limits.cascade)
+    for target, path in job.outputs.items():
         result = target.size(size)
         image_io.check_size(path, result.height, result.width)
         if header.frames > 1 and not image_io.holds_frames(path, timed=header.form != "TIFF"):
             raise UnwritablePicture(
                 f"{path}: {SUFFIXES[path.suffix.lower()]} cannot hold the {header.frames}"
-                f" frames of {work.source.path}; give -f webp or tiff"
+                f" frames of {job.source.path}; give -f webp or tiff"
             )
-    need = bytes_needed(work, header, scales)
+    need = bytes_needed(job, header, scales)
     if need > free_memory(torch.device("cpu")):
         raise UnwritablePicture(
-            f"{work.source.path}: its results need {need / 1e9:.1f} GB, more memory than is free"
+            f"{job.source.path}: its results need {need / 1e9:.1f} GB, more memory than is free"
         )
     return need
 
 
-def _check_factors(work: Work, size: Size, scales: Sequence[int], *, cascade: bool) -> None:
+def _check_factors(job: Job, size: Size, scales: Sequence[int], *, cascade: bool) -> None:
     """Raise UnwritablePicture for a size that the network does not reach."""
     largest = LARGEST_CASCADE if cascade else max(scales)
-    for target in work.outputs:
+    for target in job.outputs:
         factor = target.factor(size)
         if factor > largest:
             hint = "" if cascade or factor > LARGEST_CASCADE else "; --cascade enlarges twice"
             raise UnwritablePicture(
-                f"{work.source.path}: {size.width} x {size.height} pixels would be enlarged"
+                f"{job.source.path}: {size.width} x {size.height} pixels would be enlarged"
                 f" {float(factor):.3g} times, more than {largest}{hint}"
             )
 
 
-def bytes_needed(work: Work, header: Header, scales: Sequence[int]) -> int:
+def bytes_needed(job: Job, header: Header, scales: Sequence[int]) -> int:
     """Of the input, every enlargement of it, the largest result as it is written, all frames."""
     size = Size(header.height, header.width)
-    enlargements = {enlargement(target.factor(size), scales) for target in work.outputs}
+    enlargements = {enlargement(target.factor(size), scales) for target in job.outputs}
     enlargements |= {  # what the passes before the last of a cascade give
         max(scales) ** passes
         for passes in range(1, LARGEST_CASCADE.bit_length())
         if max(scales) ** passes < max(enlargements)
     }
-    results = [target.size(size) for target in work.outputs]
+    results = [target.size(size) for target in job.outputs]
     largest = max(result.height * result.width for result in results)
     pixels = size.height * size.width * (2 + sum(e**2 for e in enlargements if e > 1)) + largest
     return pixels * header.channels * (header.depth // 8) * header.frames

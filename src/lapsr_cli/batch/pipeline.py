@@ -1,9 +1,9 @@
-"""Read, enlarge and write at the same time; one failure stops nothing.
+"""Reads, enlarges and writes pictures at the same time; no failure stops the others.
 
-    feeder ──> decoders ──> a thread for each device ──> encoders ──> outcomes
-       └── a budget of bytes: taken before a picture is read, given back when it is written
+    feeder ──> decoders ──> one worker per device ──> encoders ──> outcomes
+       └── a byte budget: taken before a picture is read, returned once it is written
 
-Pictures are read in order and come out as they are finished. A device that finds no picture read
+Pictures are read in order and come out as they are finished. A device for which no picture is ready
 computes what it has instead of waiting for a full batch.
 """
 
@@ -20,15 +20,13 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Event, Semaphore, Thread
 
-import torch
-
 from lapsr_cli import image_io
 from lapsr_cli.batch.budget import Budget
 from lapsr_cli.batch.limits import Limits, check
-from lapsr_cli.batch.planning import Selection, Work
+from lapsr_cli.batch.planning import Job, Selection
 from lapsr_cli.batch.report import Outcome, Output
 from lapsr_cli.batch.targets import Target, enlargement
-from lapsr_cli.device.memory import free_memory, is_out_of_memory
+from lapsr_cli.device.memory import MemoryPolicy, is_out_of_memory
 from lapsr_cli.errors import DiskFull, PictureError
 from lapsr_cli.image_io import Photo
 from lapsr_cli.inference.batching import Advance, Result, Task
@@ -40,14 +38,12 @@ __all__ = ["DECODERS", "run"]
 
 DECODERS = 2
 """Threads that read."""
-_AHEAD = 96
+_READ_AHEAD = 96
 """Pictures that may be read but not begun: more than the largest batch."""
-_MEMORY_SHARE = 0.25
-"""Of the free memory for pictures; on the CPU windows take 0.4."""
 
 
 def run(
-    works: Iterable[Work],
+    jobs: Iterable[Job],
     upscalers: Sequence[Upscaler],
     selection: Selection,
     *,
@@ -55,15 +51,15 @@ def run(
     advance: Advance = lambda share, output_pixels: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Outcome]:
-    """Enlarge every picture and give what became of each, as it becomes known.
+    """Enlarge every picture and give the outcome of each as it becomes known.
 
-    ``upscalers``: one for each device. ``advance`` is told how far the networks are, as
-    Passes.stream says. Once ``stop`` says so, pictures that are not begun are left, and have no
-    outcome. Raises DiskFull if the results find no room, DeviceError if a device fails.
+    ``upscalers``: one per device. ``advance`` is told of the networks' progress, as `Stream` says.
+    Once ``stop`` returns True, pictures that have not been begun are left and have no outcome.
+    Raises DiskFull if there is no space for results, DeviceError if a device fails.
     """
-    pipeline = _Pipeline(works, upscalers, selection, limits or Limits(), advance, stop)
-    closer = Thread(target=pipeline.work, name="pipeline", daemon=True)
-    closer.start()
+    pipeline = _Pipeline(jobs, upscalers, selection, limits or Limits(), advance, stop)
+    main = Thread(target=pipeline.run, name="pipeline", daemon=True)
+    main.start()
     try:
         while (outcome := pipeline.outcomes.get()) is not None:
             yield outcome
@@ -76,53 +72,63 @@ def run(
 
 
 class _Abandoned(Exception):
-    """Somebody else failed, or nobody waits any longer."""
+    """Another thread failed, or nobody waits for outcomes any longer."""
 
 
 @dataclass(frozen=True)
-class _Read:
-    """A picture that is being read."""
+class _Reading:
+    """A picture that is being read. ``size``: bytes it has taken from the budget."""
 
-    work: Work
+    job: Job
     photo: Future[Photo]
-    need: int
-    began: float
+    size: int
+    started: float
 
 
 @dataclass(eq=False)
-class _Open:
-    """A picture that was read: what is to be made of each frame, and what is there already."""
+class _OpenPhoto:
+    """A picture that was read.
 
-    read: _Read
+    ``enlargements``: for each target, the multiple of the input's size to make it from. ``frames``:
+    for each frame, its pictures by multiple, so far. ``remaining``: frames that lack some.
+    """
+
+    reading: _Reading
     photo: Photo
     model: str
     enlargements: dict[Target, int]
     frames: list[dict[int, Picture]]
-    waiting: int
+    remaining: int
     windows: int = 0
     notes: dict[str, None] = field(default_factory=dict)
+
+    def missing(self, multiple: int, scales: Sequence[int]) -> tuple[int, ...]:
+        """The scales of the network's next pass on a frame of that ``multiple`` of the input's
+        size; none if all that is needed is there."""
+        missing = {e // multiple for e in self.enlargements.values() if e > multiple}
+        return tuple(sorted({min(each, max(scales)) for each in missing}))
 
 
 @dataclass(frozen=True)
 class _Frame:
-    """Of an open picture: frame ``index``, of which ``base`` times the size goes in."""
+    """Frame ``index`` of a picture, at ``multiple`` times its size."""
 
-    photo: _Open
+    photo: _OpenPhoto
     index: int
-    base: int
+    multiple: int
 
 
 class _Pipeline:
     def __init__(
         self,
-        works: Iterable[Work],
+        jobs: Iterable[Job],
         upscalers: Sequence[Upscaler],
         selection: Selection,
         limits: Limits,
         advance: Advance,
         stop: Callable[[], bool],
     ) -> None:
-        self.works = works
+        self.jobs = jobs
         self.upscalers = upscalers
         self.selection = selection
         self.limits = limits
@@ -130,193 +136,132 @@ class _Pipeline:
         self.stop = stop
         memory = limits.memory
         if memory is None:
-            memory = int(free_memory(torch.device("cpu")) * _MEMORY_SHARE)
+            devices = [upscaler.device.torch_device for upscaler in upscalers]
+            memory = MemoryPolicy(devices).pictures()
         self.budget = Budget(memory)
-        self.ahead = Semaphore(_AHEAD)
-        self.ready: SimpleQueue[_Read | None] = SimpleQueue()
+        self.read_ahead = Semaphore(_READ_AHEAD)
+        self.readings: SimpleQueue[_Reading | None] = SimpleQueue()
         self.outcomes: SimpleQueue[Outcome | None] = SimpleQueue()
         self.abandoned = Event()
         self.failure: BaseException | None = None
         self.encoders = ThreadPoolExecutor(os.cpu_count() or 2, "encode")
 
-    def work(self) -> None:
-        """Run everything and wait for it; the last outcome is None."""
+    def run(self) -> None:
+        """Run all threads and wait for them; the last outcome is None."""
         with (
             ThreadPoolExecutor(DECODERS, "decode") as decoders,
             ThreadPoolExecutor(1 + len(self.upscalers), "device") as others,
         ):
             running = [others.submit(self._feed, decoders)]
-            running += [others.submit(self._serve, upscaler) for upscaler in self.upscalers]
+            running += [
+                others.submit(_DeviceWorker(self, upscaler).run) for upscaler in self.upscalers
+            ]
             done, _ = wait(running, return_when=FIRST_EXCEPTION)
             errors = [error for each in done if (error := each.exception()) is not None]
             if errors:
-                self._fail(errors[0])
+                self.fail(errors[0])
         self.encoders.shutdown()
         self.outcomes.put(None)
 
-    def _fail(self, error: BaseException) -> None:
+    def fail(self, error: BaseException) -> None:
+        """End the run with ``error``."""
         self.failure = self.failure or error
         self.abandoned.set()
 
-    def _ends(self) -> bool:
+    def ends(self) -> bool:
+        """Whether no picture is to be begun any more."""
         return self.abandoned.is_set() or self.stop()
 
-    def _feed(self, decoders: ThreadPoolExecutor) -> None:
-        """Have pictures read, in order, as far as the budget goes."""
-        try:
-            for work in self.works:
-                if self._ends():
-                    return
-                began = time.monotonic()
-                try:
-                    header = image_io.probe(work.source.path)
-                    need = check(work, header, self.upscalers[0].config.scales, self.limits)
-                except PictureError as error:
-                    self._settle_failed(work, str(error), began)
-                    continue
-                while not (ended := self._ends()) and not self.ahead.acquire(timeout=0.1):
-                    pass
-                if ended or not self.budget.take(need, self._ends):
-                    return
-                photo = decoders.submit(
-                    image_io.read,
-                    work.source.path,
-                    max_pixels=self.limits.max_pixels,
-                    strip_metadata=self.selection.encoding.strip_metadata,
-                )
-                self.ready.put(_Read(work, photo, need, began))
-        finally:
-            for _ in self.upscalers:
-                self.ready.put(None)
-
-    def _serve(self, upscaler: Upscaler) -> None:
-        """One device: take what was read, give what is enlarged to the encoders."""
-        again: deque[Task[_Frame]] = deque()
-        tasks: Iterable[Task[_Frame] | None] = self._tasks(upscaler, again)
-        while True:
-            for result in upscaler.stream(tasks, self._advance):
-                self._take_in(result, upscaler, again)
-            if not again:
-                return
-            tasks = [again.popleft() for _ in range(len(again))]
-
-    def _advance(self, share: float, output_pixels: int) -> None:
+    def report_progress(self, share: float, output_pixels: int) -> None:
+        """From a device's thread, which this ends if the run is abandoned."""
         if self.abandoned.is_set():
             raise _Abandoned
         self.advance(share, output_pixels)
 
-    def _tasks(
-        self, upscaler: Upscaler, again: deque[Task[_Frame]]
-    ) -> Iterator[Task[_Frame] | None]:
-        while True:
-            if again:
-                yield again.popleft()
-                continue
-            try:
-                read = self.ready.get_nowait()
-            except Empty:
-                yield None
-                if again:
+    def report_unreadable(self, job: Job, error: PictureError, started: float) -> None:
+        """The outcome of a picture that was not enlarged."""
+        seconds = time.monotonic() - started
+        path = job.source.path
+        self.outcomes.put(
+            Outcome(source=path, status="failed", message=str(error), seconds=seconds)
+        )
+
+    def _feed(self, decoders: ThreadPoolExecutor) -> None:
+        """Have pictures read, in order, as far as the budget allows."""
+        try:
+            for job in self.jobs:
+                if self.ends():
+                    return
+                started = time.monotonic()
+                try:
+                    header = image_io.probe(job.source.path)
+                    size = check(job, header, self.upscalers[0].config.scales, self.limits)
+                except PictureError as error:
+                    self.report_unreadable(job, error, started)
                     continue
-                read = self.ready.get()
-            if read is None:
-                return
-            self.ahead.release()
-            if not read.photo.done():
-                yield None
-            if self._ends():
-                read.photo.cancel()
-                self.budget.give(read.need)
-                continue
-            try:
-                photo = read.photo.result()
-            except PictureError as error:
-                self._settle_failed(read.work, str(error), read.began)
-                self.budget.give(read.need)
-            else:
-                yield from self._opened(read, photo, upscaler)
+                while not (ended := self.ends()) and not self.read_ahead.acquire(timeout=0.1):
+                    pass
+                if ended or not self.budget.take(size, self.ends):
+                    return
+                photo = decoders.submit(
+                    image_io.read,
+                    job.source.path,
+                    max_pixels=self.limits.max_pixels,
+                    strip_metadata=self.selection.encoding.strip_metadata,
+                )
+                self.readings.put(_Reading(job, photo, size, started))
+        finally:
+            for _ in self.upscalers:
+                self.readings.put(None)
 
-    def _opened(
-        self, read: _Read, photo: Photo, upscaler: Upscaler
-    ) -> Iterator[Task[_Frame] | None]:
-        """The tasks of every frame; a picture that is only made smaller has none."""
-        size = Size(photo.frames[0].height, photo.frames[0].width)
-        scales = upscaler.config.scales
-        enlargements = {t: enlargement(t.factor(size), scales) for t in read.work.outputs}
-        frames: list[dict[int, Picture]] = [{1: frame} for frame in photo.frames]
-        model = upscaler.model_for(lossy=photo.lossy)
-        opened = _Open(read, photo, model, enlargements, frames, len(frames))
-        for index, picture in enumerate(photo.frames):
-            frame = _Frame(opened, index, 1)
-            wanted = _wanted(frame, upscaler)
-            if wanted:
-                yield Task(frame, picture, wanted, model)
-        if not wanted:
-            self.encoders.submit(self._write, opened, upscaler)
+    def write(self, photo: _OpenPhoto, upscaler: Upscaler) -> None:
+        """Have an encoder's thread write every output of a picture."""
+        self.encoders.submit(self._write, photo, upscaler)
 
-    def _take_in(
-        self, result: Result[_Frame], upscaler: Upscaler, again: deque[Task[_Frame]]
-    ) -> None:
-        frame, opened = result.key, result.key.photo
-        opened.windows += result.windows
-        opened.notes |= dict.fromkeys(result.notes)
-        for scale, picture in result.pyramid.items():
-            opened.frames[frame.index][frame.base * scale] = picture
-        top = max(result.pyramid)
-        following = _Frame(opened, frame.index, frame.base * top)
-        wanted = _wanted(following, upscaler)
-        if wanted:
-            again.append(Task(following, result.pyramid[top], wanted, opened.model))
-            return
-        opened.waiting -= 1
-        if not opened.waiting:
-            self.encoders.submit(self._write, opened, upscaler)
-
-    def _write(self, opened: _Open, upscaler: Upscaler) -> None:
-        """In an encoder's thread: every output of a picture, and what became of it."""
-        read = opened.read
+    def _write(self, opened: _OpenPhoto, upscaler: Upscaler) -> None:
+        reading, path = opened.reading, opened.reading.job.source.path
         outputs: list[Output] = []
         losses: dict[str, None] = {}
         message = ""
         try:
-            for target, path in read.work.outputs.items():
+            for target, place in reading.job.outputs.items():
                 if self.abandoned.is_set():
                     return
-                outputs.append(self._write_one(opened, target, path))
-                lost = image_io.losses(opened.photo, path, self.selection.encoding)
+                outputs.append(self._write_one(opened, target, place))
+                lost = image_io.losses(opened.photo, place, self.selection.encoding)
                 losses |= dict.fromkeys(lost)
         except PictureError as error:
-            if _is_full(error):
-                self._fail(DiskFull(f"{error}; what is there so far is whole"))
+            if _is_disk_full(error):
+                self.fail(DiskFull(f"{error}; what is there so far is whole"))
             message = str(error)
         except Exception as error:
             if not is_out_of_memory(error):
-                self._fail(error)  # a fault of ours ends the run; the future is not asked
+                self.fail(error)  # a defect of ours ends the run: nobody looks at the future
                 raise
-            message = f"{read.work.source.path}: not enough memory for its results"
+            message = f"{path}: not enough memory for its results"
         finally:
             opened.frames.clear()
-            self.budget.give(read.need)
+            self.budget.give(reading.size)
         self.outcomes.put(
             Outcome(
-                source=read.work.source.path,
+                source=path,
                 status="failed" if message else "done",
                 outputs=tuple(outputs),
                 message=message,
-                warnings=(*read.work.notes, *opened.photo.warnings, *opened.notes, *losses),
+                warnings=(*reading.job.notes, *opened.photo.warnings, *opened.notes, *losses),
                 model=opened.model,
                 device=str(upscaler.device.torch_device),
                 precision=upscaler.device.precision,
                 windows=opened.windows,
-                seconds=time.monotonic() - read.began,
+                seconds=time.monotonic() - reading.started,
             )
         )
 
-    def _write_one(self, opened: _Open, target: Target, path: Path) -> Output:
+    def _write_one(self, opened: _OpenPhoto, target: Target, path: Path) -> Output:
         sizes = [Size(frame.height, frame.width) for frame in opened.photo.frames]
-        factor, base = target.factor(sizes[0]), opened.enlargements[target]
+        factor, multiple = target.factor(sizes[0]), opened.enlargements[target]
         frames = tuple(
-            resized(frame[base], size.times(factor))
+            resized(frame[multiple], size.times(factor))
             for frame, size in zip(opened.frames, sizes, strict=True)
         )
         image_io.write(replace(opened.photo, frames=frames), path, self.selection.encoding)
@@ -329,20 +274,96 @@ class _Pipeline:
             bytes=path.stat().st_size,
         )
 
-    def _settle_failed(self, work: Work, message: str, began: float) -> None:
-        seconds = time.monotonic() - began
-        self.outcomes.put(
-            Outcome(source=work.source.path, status="failed", message=message, seconds=seconds)
+
+class _DeviceWorker:
+    """Takes pictures that were read, enlarges them on one device, and has the results written."""
+
+    def __init__(self, pipeline: _Pipeline, upscaler: Upscaler) -> None:
+        self._pipeline = pipeline
+        self._upscaler = upscaler
+        self._stream = upscaler.open_stream(pipeline.report_progress)
+        self._second_passes: deque[Task[_Frame]] = deque()  # of a cascade
+
+    def run(self) -> None:
+        """Until there are no more pictures."""
+        while (reading := self._next_reading()) is not None:
+            if not reading.photo.done():
+                self._flush()
+            if self._pipeline.ends():
+                reading.photo.cancel()
+                self._pipeline.budget.give(reading.size)
+                continue
+            try:
+                photo = reading.photo.result()
+            except PictureError as error:
+                self._pipeline.report_unreadable(reading.job, error, reading.started)
+                self._pipeline.budget.give(reading.size)
+            else:
+                self._enlarge(reading, photo)
+        self._flush()
+
+    def _next_reading(self) -> _Reading | None:
+        """The next picture, None at the end; while none is there, what waits is computed."""
+        try:
+            reading = self._pipeline.readings.get_nowait()
+        except Empty:
+            self._flush()
+            reading = self._pipeline.readings.get()
+        if reading is not None:
+            self._pipeline.read_ahead.release()
+        return reading
+
+    def _enlarge(self, reading: _Reading, photo: Photo) -> None:
+        """Submit every frame; a picture that is only made smaller needs no network."""
+        size = Size(photo.frames[0].height, photo.frames[0].width)
+        scales = self._upscaler.config.scales
+        opened = _OpenPhoto(
+            reading,
+            photo,
+            self._upscaler.model_for(lossy=photo.lossy),
+            {t: enlargement(t.factor(size), scales) for t in reading.job.outputs},
+            [{1: frame} for frame in photo.frames],
+            len(photo.frames),
         )
+        missing = opened.missing(1, scales)
+        if not missing:
+            self._pipeline.write(opened, self._upscaler)
+            return
+        for index, picture in enumerate(photo.frames):
+            self._submit(Task(_Frame(opened, index, 1), picture, missing, opened.model))
+
+    def _submit(self, task: Task[_Frame]) -> None:
+        self._take(self._stream.submit(task))
+        while self._second_passes:
+            self._take(self._stream.submit(self._second_passes.popleft()))
+
+    def _flush(self) -> None:
+        """Compute all that waits, second passes included."""
+        self._take(self._stream.flush())
+        while self._second_passes:
+            self._submit(self._second_passes.popleft())
+            self._take(self._stream.flush())
+
+    def _take(self, results: Iterable[Result[_Frame]]) -> None:
+        """Keep the pictures of each result; have a photo written that is complete."""
+        for result in results:
+            frame, opened = result.key, result.key.photo
+            opened.windows += result.windows
+            opened.notes |= dict.fromkeys(result.notes)
+            for scale, picture in result.pyramid.items():
+                opened.frames[frame.index][frame.multiple * scale] = picture
+            top = max(result.pyramid)
+            following = _Frame(opened, frame.index, frame.multiple * top)
+            missing = opened.missing(following.multiple, self._upscaler.config.scales)
+            if missing:
+                task = Task(following, result.pyramid[top], missing, opened.model)
+                self._second_passes.append(task)
+                continue
+            opened.remaining -= 1
+            if not opened.remaining:
+                self._pipeline.write(opened, self._upscaler)
 
 
-def _wanted(frame: _Frame, upscaler: Upscaler) -> tuple[int, ...]:
-    """The scales of the network's next pass on a frame; none if it has what its outputs need."""
-    left = {e // frame.base for e in frame.photo.enlargements.values() if e > frame.base}
-    top = max(upscaler.config.scales)
-    return tuple(sorted({min(each, top) for each in left}))
-
-
-def _is_full(error: PictureError) -> bool:
+def _is_disk_full(error: PictureError) -> bool:
     cause = error.__cause__
     return isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -1,4 +1,4 @@
-"""Which pictures to enlarge, to which sizes, and where the results go: decided before the work."""
+"""Which pictures to enlarge, to which sizes, and where the results go: decided beforehand."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lapsr_cli.errors import NothingMatched, PictureError, UsageError
 from lapsr_cli.files import Source, find
 from lapsr_cli.image_io import SUFFIXES, Encoding
 
-__all__ = ["IfExists", "Plan", "Selection", "Work", "plan", "prepare_folder"]
+__all__ = ["IfExists", "Job", "Plan", "Selection", "plan", "prepare_folder"]
 
 IfExists = Literal["skip", "overwrite", "error"]
 
@@ -26,10 +26,10 @@ IfExists = Literal["skip", "overwrite", "error"]
 class Selection:
     """Which pictures to enlarge, to which sizes, and where the results go.
 
-    ``inputs``: files, folders and glob patterns. ``form``: "auto" keeps each input's format, else
-    a format's usual suffix without its dot. ``if_exists``: what to do about an output that is
-    there already. ``name``: None is "{stem}_x{scale}", or "{stem}_{scale}" for sizes in pixels.
-    ``recursive``: search folders with all below them.
+    ``inputs``: files, folders and glob patterns. ``form``: "auto" keeps each input's format, else a
+    format's usual suffix without its dot. ``if_exists``: what to do about an existing output.
+    ``name``: None is "{stem}_x{scale}", or "{stem}_{scale}" for sizes in pixels. ``recursive``:
+    search subfolders.
     """
 
     inputs: tuple[str, ...]
@@ -44,9 +44,7 @@ class Selection:
     def __post_init__(self) -> None:
         if not self.inputs:
             raise UsageError("INPUT is missing: name files, folders or patterns")
-        if not all(
-            self.inputs
-        ):  # the value of a variable that is not set, not the folder one is in
+        if not all(self.inputs):  # an unset variable of a shell, not the current folder
             raise UsageError("INPUT '' is empty: name files, folders or patterns")
         if not self.targets:
             raise UsageError("-s/--scale: name at least one scale")
@@ -64,8 +62,8 @@ class Selection:
 
 
 @dataclass(frozen=True)
-class Work:
-    """One picture to read, the outputs to write from it, and what was decided about them."""
+class Job:
+    """One picture to read, the outputs to write, and notes for the user about them."""
 
     source: Source
     outputs: Mapping[Target, Path]
@@ -74,14 +72,14 @@ class Work:
 
 @dataclass(frozen=True)
 class Plan:
-    """The pictures to enlarge, and those whose fate is known beforehand."""
+    """The pictures to enlarge, and the outcomes that are known beforehand: skipped or failed."""
 
-    works: list[Work]
+    jobs: list[Job]
     settled: list[Outcome]
 
 
 def plan(selection: Selection) -> Plan:
-    """Find the pictures, name their outputs, and see which of those are there already.
+    """Find the pictures, name their outputs, and see which of those exist.
 
     Raises NothingMatched if no picture is found.
     """
@@ -101,7 +99,7 @@ def plan(selection: Selection) -> Plan:
     endings = {source: _ending(source, selection) for source in found.sources}
     named = name_outputs({source: suffix for source, (suffix, _) in endings.items()}, naming)
     settled += [_failed(s, f"{s.path}: {reason}") for s, reason in named.clashes.items()]
-    works: list[Work] = []
+    jobs: list[Job] = []
     for source, outputs in named.outputs.items():
         suffix, notes = endings[source]
         existing = [label for label, path in outputs.items() if os.path.lexists(path)]
@@ -116,8 +114,8 @@ def plan(selection: Selection) -> Plan:
         else:
             keep = existing if selection.if_exists == "skip" else ()
             wanted = {t: outputs[t.label] for t in selection.targets if t.label not in keep}
-            works.append(Work(source, wanted, notes))
-    return Plan(works, settled)
+            jobs.append(Job(source, wanted, notes))
+    return Plan(jobs, settled)
 
 
 def _ending(source: Source, selection: Selection) -> tuple[str, tuple[str, ...]]:
@@ -142,7 +140,7 @@ def _failed(source: Source, message: str) -> Outcome:
 
 
 def prepare_folder(folder: Path, flag: str) -> None:
-    """Make the folder that ``flag`` names and see that it can be written, before any work is done.
+    """Create the folder that ``flag`` names and check that it is writable, before computing.
 
     Raises UsageError if not.
     """

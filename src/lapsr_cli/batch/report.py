@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lapsr_cli.errors import UsageError
-from lapsr_cli.text import printable
+from lapsr_cli.text import counted, printable
 
 __all__ = ["Outcome", "Output", "Report", "check_place", "in_utf8"]
 
@@ -56,10 +56,10 @@ class Outcome:
 
     @property
     def line(self) -> str:
-        """One line: "done: a.jpg: 2 files, 4 windows, 1.9 s"."""
+        """One line: "done: a.jpg: 2 files, 4 tiles, 1.9 s"."""
         if self.status == "done":
-            files = f"{len(self.outputs)} files, {self.windows} windows, {self.seconds:.1f} s"
-            return f"done: {self.source}: {files}"
+            files, tiles = counted(len(self.outputs), "file"), counted(self.windows, "tile")
+            return f"done: {self.source}: {files}, {tiles}, {self.seconds:.1f} s"
         return f"{self.status}: {self.source}: {self.message}"
 
     def to_json(self) -> dict[str, Any]:
@@ -124,12 +124,12 @@ class Report:
     def summary(self, seconds: float) -> str:
         """One line: "40 done (120 files), 2 skipped, 1 failed, 31.5 MP in 20.1 s, 1.6 MP/s"."""
         files = sum(len(outcome.outputs) for outcome in self.outcomes)
-        parts = [f"{self.count('done')} done ({files} files)"]
+        parts = [f"{self.count('done')} done ({counted(files, 'file')})"]
         parts += [
             f"{count} {status}" for status in ("skipped", "failed") if (count := self.count(status))
         ]
         if warnings := sum(len(outcome.warnings) for outcome in self.outcomes):
-            parts.append(f"{warnings} warnings")
+            parts.append(counted(warnings, "warning"))
         if self.megapixels:
             rate = self.megapixels / seconds
             parts.append(f"{self.megapixels:.1f} MP in {seconds:.1f} s, {rate:.2f} MP/s")

@@ -11,10 +11,10 @@ Kernels are prepared once for a network. What belongs to a pass is the rows that
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -37,12 +37,11 @@ from lapsr_cli.cpu.upsample_stage import (
     UpsampleStage,
 )
 from lapsr_cli.device.memory import ensure_allocatable
+from lapsr_cli.device.selection import FeaturePrecision
 from lapsr_cli.network.fused import FusedPyramid, image_kernel
 from lapsr_cli.network.pyramid import Level, PyramidConfig, Skip
 
-__all__ = ["BlockPrecision", "StreamingPyramid", "bytes_per_column"]
-
-BlockPrecision = Literal["fp32", "bf16", "int8"]
+__all__ = ["StreamingPyramid", "bytes_per_column"]
 
 _STRIP_PIXELS = 16384
 """Pixels of one feature map of a strip: 4 MiB of 64 channels in fp32, 1 MiB in 8 bits."""
@@ -78,7 +77,7 @@ class StreamingPyramid:
     def __init__(
         self,
         network: FusedPyramid,
-        precision: BlockPrecision = "fp32",
+        precision: FeaturePrecision = "fp32",
         *,
         strip_pixels: int = _STRIP_PIXELS,
         whole_pixels: int | None = None,
@@ -147,11 +146,12 @@ class StreamingPyramid:
         ]
 
     def _convolution(self, conv: nn.Conv2d, *, ends_block: bool) -> _Conv:
-        if self.precision == "bf16":
-            rounded = _in_bf16(conv)
+        if self.precision in ("bf16", "fp16"):
+            half = torch.bfloat16 if self.precision == "bf16" else torch.float16
+            rounded = copy.deepcopy(conv).to(half)
             if supports_bf16(rounded):
                 return Bf16Conv(rounded, low_precision_output=not ends_block)
-            return _TorchConv(rounded, conv.weight.dtype if ends_block else torch.bfloat16)
+            return _TorchConv(rounded, conv.weight.dtype if ends_block else half)
         if winograd.supports(conv):
             return WinogradConv(conv)
         return _TorchConv(conv, conv.weight.dtype)
@@ -300,16 +300,6 @@ def bytes_per_column(config: PyramidConfig, scale: int) -> int:
 
 def _convs(level: Level) -> list[nn.Conv2d]:
     return [conv for conv in level.convs if isinstance(conv, nn.Conv2d)]
-
-
-def _in_bf16(conv: nn.Conv2d) -> nn.Conv2d:
-    """A copy whose weights are rounded to bf16."""
-    copy = nn.utils.skip_init(
-        nn.Conv2d, conv.in_channels, conv.out_channels, 3, padding=1, bias=conv.bias is not None
-    )
-    copy.load_state_dict(conv.state_dict())
-    copied: nn.Conv2d = copy.to(torch.bfloat16, memory_format=torch.channels_last)
-    return copied.requires_grad_(requires_grad=False)
 
 
 def _no_higher_than(most: int, strip: Strip) -> Iterator[Strip]:

@@ -1,4 +1,4 @@
-"""How much memory a run may take, whether it ran out, and what becomes of what is freed."""
+"""How much memory is free, who may take which share of it, and what happens to freed blocks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ctypes
 import mmap
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import psutil
 import torch
 
 __all__ = [
+    "MemoryPolicy",
     "ensure_allocatable",
     "free_memory",
     "is_out_of_memory",
@@ -35,6 +36,56 @@ _NO_MEMORY = (
     "can't start new thread",
 )
 """What torch's allocator, oneDNN and Python's threads say; oneDNN has no other words for it."""
+
+
+class MemoryPolicy:
+    """Who may take how much: pictures in main memory, tiles on the devices, a training set.
+
+    ``devices``: those that compute, one entry for each network; entries of one device share its
+    memory. ``limit``: bytes of main memory for the whole run (``--memory``). Without it a run takes
+    0.65 of what is free: outputs of the network and the allocator need the rest.
+    """
+
+    _USABLE = 0.65
+    _PICTURES = 0.4
+    """Of the main memory a run may take, where tiles on the CPU take the rest."""
+    _GPU_TILES = 0.4
+    _DATASET = 0.4
+    """Of the free memory: concatenating the pictures of a training set takes twice their size."""
+
+    def __init__(self, devices: Sequence[torch.device], limit: int | None = None) -> None:
+        self._devices = tuple(devices)
+        self._limit = limit
+
+    def pictures(self) -> int:
+        """Bytes that pictures may take which were read and are not written yet."""
+        return int(self._main_memory() * (self._PICTURES if self._uses_cpu else 1))
+
+    def tiles(self, device: torch.device) -> int:
+        """Bytes that a pass of one network may take on ``device``."""
+        if device.type == "cpu":
+            memory = self._main_memory() * (1 - self._PICTURES)
+        else:
+            memory = free_memory(device) * self._GPU_TILES
+        return int(memory / max(1, self._devices.count(device)))
+
+    def dataset(self, device: torch.device) -> int:
+        """Bytes that a training set may take on ``device``, where each entry has one of its own."""
+        if device.type == "cpu":
+            memory = free_memory(device) * self._DATASET if self._limit is None else self._limit
+        else:
+            memory = free_memory(device) * self._DATASET
+        return int(memory / max(1, self._devices.count(device)))
+
+    @property
+    def _uses_cpu(self) -> bool:
+        return any(device.type == "cpu" for device in self._devices)
+
+    def _main_memory(self) -> float:
+        """Bytes of main memory that the run may take."""
+        if self._limit is not None:
+            return self._limit
+        return free_memory(torch.device("cpu")) * self._USABLE
 
 
 class _Mallinfo(ctypes.Structure):

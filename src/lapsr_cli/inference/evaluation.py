@@ -1,4 +1,4 @@
-"""How good a network is on pictures at full size, by the papers' protocol, tiled when large."""
+"""PSNR and SSIM of a network on whole pictures, by the papers' protocol."""
 
 from __future__ import annotations
 
@@ -7,57 +7,68 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from lapsr_cli.device.memory import free_memory
-from lapsr_cli.inference.runtime import Runtime
-from lapsr_cli.inference.tiling import fit, plan
+from lapsr_cli.errors import DeviceError
+from lapsr_cli.inference.runtime import NotFinite, OutOfMemory, Runtime
+from lapsr_cli.inference.tiler import TileOptions, Tiler
+from lapsr_cli.inference.tiling import Tile
 from lapsr_cli.metrics import protocol
 from lapsr_cli.metrics.protocol import Score
-from lapsr_cli.network.halo import halo
 
-__all__ = ["Evaluator", "Harm", "bicubic_score"]
+__all__ = ["Degrade", "Evaluator", "bicubic_score"]
 
-Harm = Callable[[Tensor], Tensor]
-
-_MEMORY_SHARE = 0.4
+Degrade = Callable[[Tensor], Tensor]
 
 
 class Evaluator:
-    """Scores one network. ``max_pixels``: of a window, halo included; 0 is what memory allows."""
+    """Scores one network. Pictures are cut into tiles, and into smaller ones out of memory, as
+    those of `BatchRunner` are."""
 
-    def __init__(self, runtime: Runtime, *, max_pixels: int = 0) -> None:
+    def __init__(self, runtime: Runtime, options: TileOptions | None = None) -> None:
         self.runtime = runtime
-        self.max_pixels = max_pixels
+        self._tiler = Tiler(runtime, options or TileOptions())
 
-    def score(self, hr: Tensor, scale: int, harm: Harm = lambda lr: lr) -> Score:
+    def score(self, hr: Tensor, scale: int, degrade: Degrade = lambda lr: lr) -> Score:
         """PSNR in dB and SSIM at ``scale`` for HR luma (H, W), float64 in [0, 1].
 
-        ``harm``: what LR luma (h, w) suffers besides shrinking; nothing in the papers' protocol.
+        ``degrade``: applied to LR luma (h, w) after shrinking; nothing in the papers' protocol.
+        Raises DeviceError if the device does not hold the smallest tile.
         """
-        lr = harm(protocol.degrade(hr, scale))
+        lr = degrade(protocol.degrade(hr, scale))
         return protocol.score(self.enlarge(lr, scale), hr, scale)
 
     def enlarge(self, lr: Tensor, scale: int) -> Tensor:
-        """LR luma (H, W) in [0, 1] -> (scale H, scale W) on the CPU, fp32, not clamped."""
+        """LR luma (H, W) in [0, 1] -> (scale H, scale W) on the CPU, fp32, not clamped.
+
+        Raises DeviceError if the device does not hold the smallest tile, or half precision
+        overflows.
+        """
         height, width = lr.shape
-        before, after = halo(self.runtime.config, scale)
-        tile = self._tile(height, width, scale)
-        picture = torch.empty(scale * height, scale * width)
-        for rows, columns in plan(height, width, tile, before, after):
-            enlarged = self.runtime.enlarge_luma(lr[rows.window, columns.window], scale)
-            core = enlarged[rows.core_in_window(scale), columns.core_in_window(scale)]
-            picture[rows.core(scale), columns.core(scale)] = core
-        return picture
+        picture = torch.empty(1, scale * height, scale * width)
+        tiles = self._tiler.cut(self.runtime, height, width, scale)
+        while not self._enlarge_tiles(lr, tiles, picture, scale):
+            window = tiles[0].shape
+            self._tiler.halve(self.runtime, window, 1, scale)
+            tiles = self._tiler.cut_smaller(self.runtime, height, width, scale, window)
+        return picture[0]
 
-    def _tile(self, height: int, width: int, scale: int) -> tuple[int, int]:
-        around = halo(self.runtime.config, scale)
-        if self.max_pixels:
-            return fit(height, width, *around, self.max_pixels)
-        budget = int(free_memory(self.runtime.device.torch_device) * _MEMORY_SHARE)
-        pixels = budget // self.runtime.bytes_per_pixel(scale)
-        return fit(height, width, *around, pixels, self.runtime.rows_on_top(scale))
+    def _enlarge_tiles(self, lr: Tensor, tiles: list[Tile], picture: Tensor, scale: int) -> bool:
+        """Into ``picture`` (1, scale H, scale W); False if a tile was too large for the device."""
+        for tile in tiles:
+            window = lr[tile.rows.window, tile.columns.window]
+            try:
+                enlarged = self.runtime.enlarge_luma(window, scale)
+            except OutOfMemory:
+                return False
+            except NotFinite as error:
+                precision = self.runtime.device.precision
+                raise DeviceError(
+                    f"--precision {precision}: the features of this model overflow; use fp32"
+                ) from error
+            tile.put_core(picture, enlarged[None], scale)
+        return True
 
 
-def bicubic_score(hr: Tensor, scale: int, harm: Harm = lambda lr: lr) -> Score:
+def bicubic_score(hr: Tensor, scale: int, degrade: Degrade = lambda lr: lr) -> Score:
     """The baseline's PSNR in dB and SSIM for HR luma (H, W), float64 in [0, 1]."""
-    lr = harm(protocol.degrade(hr, scale))
+    lr = degrade(protocol.degrade(hr, scale))
     return protocol.score(protocol.bicubic(lr, scale), hr, scale)

@@ -1,9 +1,10 @@
-"""The reference model prepared for one device: samples in, one pass, samples out."""
+"""A network prepared for one device: samples in, one pass, samples out."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
@@ -23,11 +24,11 @@ __all__ = ["NotFinite", "OutOfMemory", "PendingResult", "Runtime"]
 
 _CPU_BYTES_PER_OUTPUT_PIXEL = 45
 """Measured at 8x and 2x: 6 to 9 for grey, 10 to 22 for RGB, up to 29 with alpha and 16 bits, up to
-40 over eight turns."""
+40 with test-time augmentation."""
 
 
 class OutOfMemory(Exception):
-    """The device has not the memory for this pass; a smaller one may succeed."""
+    """The device does not have the memory for this pass; a smaller one may succeed."""
 
 
 class NotFinite(Exception):
@@ -35,14 +36,14 @@ class NotFinite(Exception):
 
 
 class PendingResult:
-    """A pass that a device was given."""
+    """The result of a pass that was launched."""
 
     def __init__(self, scales: list[int], download: Download) -> None:
         self._scales = scales
         self._download = download
 
     def results(self) -> dict[int, Tensor]:
-        """{scale: (B, C, scale H, scale W)} on the CPU, once they are there.
+        """Wait for the pass: {scale: (B, C, scale H, scale W)} on the CPU.
 
         Raises NotFinite if half precision overflowed.
         """
@@ -55,12 +56,13 @@ class PendingResult:
 class Runtime:
     """A network on a device.
 
-    Features are computed channels-last, on the CPU in strips of rows. In half precision those of
-    the recursive blocks are narrow, on a GPU all of them; in int8 those of the blocks have 8 bits.
-    The rest of the features on the CPU, the image branch, the colour conversion and the chroma stay
-    in fp32, so half precision costs a fraction of an 8-bit level. In int8, raises WeightsError for
-    a network without ranges, UsageError for one whose channels do not fill the vectors.
-    ``tta``: the luma is the mean over the eight flips and turns of a window.
+    On a GPU all features have the device's precision. On the CPU, where the network runs in strips
+    of rows, only the inputs of the convolutions in the recursive blocks do. The image branch,
+    colour conversion and chroma are fp32 everywhere, so half precision costs a fraction of an 8-bit
+    level. ``tta``: luma is the mean over the eight flips and rotations of a window.
+
+    Raises, for int8, WeightsError if the network has no ranges, and UsageError if its channels do
+    not fill the vectors of this processor.
     """
 
     def __init__(self, model: LaplacianPyramid, device: Device, *, tta: bool = False) -> None:
@@ -76,20 +78,20 @@ class Runtime:
         return Runtime(self._reference, replace(self.device, precision="fp32"), tta=self.tta)
 
     def bytes_per_pixel(self, scale: int) -> int:
-        """Device memory that one input pixel needs at the peak of a pass to ``scale``.
+        """Device memory that one input pixel takes at the peak of a pass to ``scale``.
 
-        On the CPU that is luma in fp32 and what becomes of it, measured; features are there for
-        some rows only, see ``rows_on_top``. Elsewhere the peak is the last level: its upsampled
-        features, their cropped copy, and three maps of half that height and width.
+        On the CPU that is luma in fp32 and what is computed from it, measured; features are there
+        for a few rows only, see ``overhead_rows``. On a GPU the peak is the last level: its
+        upsampled features, their cropped copy, and three maps of half that height and width.
         """
         if self.device.torch_device.type == "cpu":
             return _CPU_BYTES_PER_OUTPUT_PIXEL * scale**2
         maps = 2.5 * scale**2 + 3 * (scale / 2) ** 2
         return round(maps * self.config.channels * self.device.dtype.itemsize)
 
-    def rows_on_top(self, scale: int) -> int:
-        """How many rows a window would have to be higher to need the memory that a pass takes
-        whatever the height: on the CPU, the features of a strip."""
+    def overhead_rows(self, scale: int) -> int:
+        """The memory that a window takes whatever its height, in rows of ``bytes_per_pixel``: on
+        the CPU, the features of a strip."""
         if self.device.torch_device.type != "cpu":
             return 0
         features = bytes_per_column(self.config, scale)
@@ -98,41 +100,36 @@ class Runtime:
     def __call__(self, windows: Tensor, scales: Iterable[int]) -> dict[int, Tensor]:
         """(B, C, H, W) on the CPU -> {scale: (B, C, scale H, scale W)} on the CPU.
 
-        Samples are uint8 or uint16, and stay so. C is 1, grey, which goes in as it is, or 3, RGB;
+        Samples are uint8 or uint16, and stay so. C is 1, grey, which is taken as luma, or 3, RGB;
         2 and 4 have straight alpha behind. One pass of the network, whatever the scales. Raises
-        OutOfMemory if the device has not the memory, NotFinite if half precision overflowed.
+        OutOfMemory, and NotFinite if half precision overflowed.
         """
         return self.launch(windows, scales).results()
 
     def launch(self, windows: Tensor, scales: Iterable[int]) -> PendingResult:
-        """Begin what a call does. A CUDA device computes while this thread goes on; elsewhere the
-        pass is done when this returns. Raises OutOfMemory."""
-        try:
-            with torch.inference_mode():
-                return self._launch(windows, sorted(scales))
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-        # Out here the error is forgotten, and with it the features that its traceback holds.
-        raise OutOfMemory
+        """Start the same pass. A CUDA device computes while this thread goes on; elsewhere the pass
+        is done when this returns. Raises OutOfMemory."""
+        with _out_of_memory_as_such(), torch.inference_mode():
+            return self._launch(windows, sorted(scales))
 
     def enlarge_luma(self, luma: Tensor, scale: int) -> Tensor:
         """Luma (H, W) in [0, 1] -> (scale H, scale W), fp32 on the CPU, not clamped, not rounded:
-        what the papers' protocol scores. Raises NotFinite if half precision overflowed."""
-        with torch.inference_mode():
-            there = luma.to(self.device.torch_device, torch.float32)[None, None]  # (1, 1, H, W)
-            picture = self._pictures(there, scale)[scale][0, 0]
+        what the papers' protocol scores. Raises OutOfMemory, and NotFinite if half precision
+        overflowed."""
+        with _out_of_memory_as_such(), torch.inference_mode():
+            batch = luma.to(self.device.torch_device, torch.float32)[None, None]  # (1, 1, H, W)
+            picture = self._pictures(batch, scale)[scale][0, 0]
             if not bool(self._finite([picture])):
                 raise NotFinite
             return picture.cpu()
 
     def _launch(self, windows: Tensor, wanted: list[int]) -> PendingResult:
         full = torch.iinfo(windows.dtype).max
-        parts = split(self.transfer.upload(windows).to(torch.float32) / full)
-        lumas = self._some(parts.luma, wanted)
-        alphas = {} if parts.alpha is None else self._some(parts.alpha, wanted)
+        planes = split(self.transfer.upload(windows).to(torch.float32) / full)
+        lumas = self._enlarged(planes.luma, wanted)
+        alphas = {} if planes.alpha is None else self._enlarged(planes.alpha, wanted)
         samples = [
-            merge(parts, lumas[scale], alphas.get(scale), scale, windows.dtype) for scale in wanted
+            merge(planes, lumas[scale], alphas.get(scale), scale, windows.dtype) for scale in wanted
         ]
         finite = self._finite([*lumas.values(), *alphas.values()])
         return PendingResult(wanted, self.transfer.download([finite, *samples]))
@@ -145,7 +142,7 @@ class Runtime:
                 finite = finite & picture.isfinite().all()
         return finite
 
-    def _some(self, luma: Tensor, wanted: list[int]) -> dict[int, Tensor]:
+    def _enlarged(self, luma: Tensor, wanted: list[int]) -> dict[int, Tensor]:
         pictures = self._pictures(luma, wanted[-1])
         return {scale: pictures[scale] for scale in wanted}
 
@@ -168,13 +165,27 @@ class Runtime:
         return {size: picture / 8 for size, picture in total.items()}
 
 
+@contextmanager
+def _out_of_memory_as_such() -> Iterator[None]:
+    """Raise OutOfMemory for what torch and Python raise instead, without its traceback: that would
+    hold the features of the pass for as long as the error is handled."""
+    is_out = False
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        is_out = True
+    if is_out:
+        raise OutOfMemory
+
+
 def _prepared(model: LaplacianPyramid, device: Device) -> FusedPyramid | StreamingPyramid:
     """``model`` for a device: on the CPU in strips of rows, elsewhere in whole maps whose features
     have the device's dtype."""
     network = FusedPyramid.copy_of(model).to(device.torch_device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if device.torch_device.type == "cpu":
-        assert device.precision != "fp16"  # `choose` refuses it
         if device.precision == "int8":
             _check_int8(network)
         return StreamingPyramid(network, device.precision)

@@ -1,20 +1,23 @@
-"""Cutting a picture into windows so that the seams cannot be seen. Integers only.
+"""Cutting a picture into tiles so that no seam can be seen: the integers of it.
 
-All windows of a picture have one shape; at the picture's edge a window slides inward instead of
-shrinking, so the network's zero padding falls exactly where the picture ends. Each pixel is taken
-from one window, the *core* of which keeps the halo's distance from every artificial edge. An edge
-of the window that is an edge of the picture is not artificial and needs no distance.
+A window is a tile with its halo. All windows of a picture have one shape; at the picture's edge a
+window slides inward instead of shrinking, so the network's zero padding falls exactly where the
+picture ends. Each output pixel is taken from the *core* of one window, which is at least a halo
+away from every artificial edge. An edge that is also the picture's is not artificial.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["Span", "Tile", "cut", "fit", "plan"]
 
 
 class Span(NamedTuple):
-    """Along one axis: a window and the part of it that is used, both half open, in pixels."""
+    """Along one axis: a window and its core, both half open, in input pixels."""
 
     start: int
     stop: int
@@ -36,7 +39,7 @@ class Span(NamedTuple):
 
 
 class Tile(NamedTuple):
-    """One window of a picture: its rows and its columns."""
+    """One window of a picture and its core."""
 
     rows: Span
     columns: Span
@@ -45,6 +48,13 @@ class Tile(NamedTuple):
     def shape(self) -> tuple[int, int]:
         """Height and width of the window."""
         return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
+
+    def put_core(self, output: Tensor, window: Tensor, scale: int) -> None:
+        """Copy the core of an enlarged window (C, scale h, scale w) to its place in ``output``
+        (C, scale H, scale W)."""
+        rows, columns = self
+        core = window[:, rows.core_in_window(scale), columns.core_in_window(scale)]
+        output[:, rows.core(scale), columns.core(scale)] = core
 
 
 def cut(length: int, tile: int, before: int, after: int) -> list[Span]:
@@ -73,16 +83,16 @@ def plan(height: int, width: int, tile: tuple[int, int], before: int, after: int
 
 
 def fit(
-    height: int, width: int, before: int, after: int, max_pixels: int, rows_on_top: int = 0
+    height: int, width: int, before: int, after: int, max_pixels: int, overhead_rows: int = 0
 ) -> tuple[int, int]:
     """The (height, width) of the tile, halo not counted, that computes the fewest pixels.
 
-    Windows, halo included, hold at most ``max_pixels`` pixels, ``rows_on_top`` counted that each
-    takes besides its own; but a tile is never smaller than one pixel, however little is allowed.
-    The whole picture if it fits.
+    Windows hold at most ``max_pixels`` pixels, including ``overhead_rows`` rows that stand for
+    memory which a window takes whatever its height; but a tile is never smaller than one pixel. The
+    whole picture if it fits.
     """
     halo = before + after
-    if (height + rows_on_top) * width <= max_pixels:
+    if (height + overhead_rows) * width <= max_pixels:
         return height, width
 
     def area(tile: tuple[int, int]) -> int:
@@ -93,7 +103,7 @@ def fit(
     for count in range(1, max(1, width - halo) + 1):
         tile_width = _tile(width, count, halo)
         window_width = min(tile_width + halo, width)
-        window_height = max_pixels // window_width - rows_on_top
+        window_height = max_pixels // window_width - overhead_rows
         tile_height = height if window_height >= height else window_height - halo
         if tile_height >= 1:
             rows = _count(height, tile_height, halo)
