@@ -18,7 +18,7 @@ from PIL import Image
 
 from lapsr_cli import cli
 from lapsr_cli.network.pyramid import LaplacianPyramid, PyramidConfig
-from lapsr_cli.weights.stored import Weights, write_safetensors
+from lapsr_cli.weights.serialization import Weights, write_safetensors
 
 # Timings say nothing on a busy machine; what a test may cost is bounded by its examples.
 settings.register_profile("lapsr", deadline=None)

@@ -1,4 +1,4 @@
-"""Files by their specifications, for what no library writes and as oracles for what they do."""
+"""Files made by their specifications: what no library writes, and oracles for what they do."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def ifd(order: str, start: int, entries: list[Entry], following: int = 0) -> bytes:
-    """A directory at ``start``; values that do not fit follow it."""
+    """A directory at offset ``start``, followed by the values that do not fit into it."""
     size = 2 + 12 * len(entries) + 4
     head, tail = struct.pack(order + "H", len(entries)), b""
     for tag, kind, count, value in sorted(entries):

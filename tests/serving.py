@@ -1,4 +1,4 @@
-"""A real HTTP server for the tests of downloads: one file, and every way to serve it badly."""
+"""An HTTP server for the tests of downloads: one file, and every way of failing to serve it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PAUSE = 20.0
 
 @dataclass
 class Request:
-    """What came in, when (time.monotonic), and how many bytes of a body went out for it."""
+    """A request, its time (time.monotonic), and the number of body bytes sent in response."""
 
     path: str
     range: str | None
@@ -24,17 +24,17 @@ class Request:
 
     @property
     def start(self) -> int:
-        """The first byte asked for."""
+        """The first byte requested."""
         return int(self.range.removeprefix("bytes=").removesuffix("-")) if self.range else 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """How to answer one request; by default as a good server does, with the file.
+    """How to answer one request; by default with the file, as a working server does.
 
-    ``body``: instead of the file. ``ranges``: whether Range is honoured. ``length``: whether the
-    body's length is announced. ``cut_after``: close the connection after so many bytes.
-    ``pause_after``: send nothing after so many bytes until the server is released, or for PAUSE s.
+    ``body``: instead of the file. ``ranges``: whether Range is obeyed. ``length``: whether
+    Content-Length is sent. ``cut_after``: close the connection after this many bytes.
+    ``pause_after``: stop after this many bytes until the server is released, or for PAUSE seconds.
     """
 
     status: int = HTTPStatus.OK
@@ -53,10 +53,10 @@ def failure(status: int, **headers: str) -> Answer:
 
 
 class FileServer(ThreadingHTTPServer):
-    """Serves one file under every path, and as a proxy for every address.
+    """Serves one file at every path, and as a proxy for every address.
 
-    ``script`` holds the answers to the next requests; after them every answer is a good one.
-    ``requests`` is what came in so far.
+    ``script`` holds the answers to the next requests; after that, the default.
+    ``requests`` are the requests so far.
     """
 
     def __init__(self, body: bytes) -> None:
@@ -72,7 +72,7 @@ class FileServer(ThreadingHTTPServer):
 
     @property
     def sent(self) -> int:
-        """Bytes of bodies that went out, all requests together."""
+        """Body bytes sent for all requests together."""
         return sum(request.sent for request in self.requests)
 
 
@@ -128,4 +128,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Nothing on stderr, where tests look for lapsr's lines."""
+        """Print nothing to stderr, where the tests expect lapsr's messages."""

@@ -1,4 +1,4 @@
-"""Finding inputs, and files that appear only when they are whole."""
+"""Finding inputs, and atomic writes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def touch(folder: Path, *names: str) -> None:
         path.touch()
 
 
-def test_folders_are_searched_below_and_in_order(tmp_path: Path) -> None:
+def test_folders_are_searched_recursively_and_in_order(tmp_path: Path) -> None:
     touch(tmp_path, "b.png", "a.JPG", "deep/er/c.png", "notes.txt", "deep/no.gif")
     found = find([str(tmp_path)], SUFFIXES, tmp_path / "out")
     assert [str(source.relative) for source in found.sources] == [
@@ -56,7 +56,7 @@ def test_the_output_folder_is_not_an_input(tmp_path: Path) -> None:
         find([str(tmp_path)], SUFFIXES, tmp_path)
 
 
-def test_a_link_to_its_own_folder_is_no_loop(tmp_path: Path) -> None:
+def test_a_link_to_a_parent_folder_is_not_followed(tmp_path: Path) -> None:
     touch(tmp_path, "sub/a.png")
     (tmp_path / "sub" / "loop").symlink_to(tmp_path)
     assert len(find([str(tmp_path)], SUFFIXES, tmp_path / "out").sources) == 1
@@ -67,7 +67,7 @@ def tells_case_apart(folder: Path) -> bool:
     return not (folder / "case").exists()
 
 
-def test_a_pattern_mirrors_the_tree_and_leaves_its_own_results_out(tmp_path: Path) -> None:
+def test_a_pattern_keeps_relative_paths_and_excludes_the_output_folder(tmp_path: Path) -> None:
     touch(tmp_path, "s1/a.png", "s2/a.png", "out/s1/a_x2.png")
     found = find([str(tmp_path / "**" / "*.png")], SUFFIXES, tmp_path / "out")
     assert [str(source.relative) for source in found.sources] == ["s1/a.png", "s2/a.png"]
@@ -75,7 +75,7 @@ def test_a_pattern_mirrors_the_tree_and_leaves_its_own_results_out(tmp_path: Pat
     assert [str(source.relative) for source in found.sources] == ["s1/a.png", "s2/a.png"]
 
 
-def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_file_appears_complete_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "new" / "a.bin"
     with atomic_write(path) as file:
         file.write(b"first")
@@ -93,14 +93,14 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [each.name for each in path.parent.iterdir()] == ["a.bin"]
 
 
-def test_errors_name_the_file_that_was_meant(tmp_path: Path) -> None:
+def test_errors_name_the_final_path(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     with pytest.raises(OSError, match=r"directory|exists") as error, atomic_write(tmp_path / "a"):
         pass
     assert (error.value.filename, error.value.filename2) == (str(tmp_path / "a"), None)
 
 
-def test_files_get_the_permissions_of_the_user(tmp_path: Path) -> None:
+def test_files_get_permissions_by_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
         with atomic_write(tmp_path / "a") as file:
@@ -110,9 +110,10 @@ def test_files_get_the_permissions_of_the_user(tmp_path: Path) -> None:
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
 
 
-def test_what_killed_runs_left_goes_after_a_day(tmp_path: Path) -> None:
+def test_files_of_killed_runs_are_removed_after_a_day(tmp_path: Path) -> None:
     code = (
-        "import os, signal, sys\nfrom pathlib import Path\nfrom lapsr_cli.files import atomic_write\n"
+        "import os, signal, sys\nfrom pathlib import Path\n"
+        "from lapsr_cli.files import atomic_write\n"
         "with atomic_write(Path(sys.argv[1])) as file:\n"
         "    file.write(b'half'); file.flush(); os.kill(os.getpid(), signal.SIGKILL)\n"
     )
@@ -127,7 +128,7 @@ def test_what_killed_runs_left_goes_after_a_day(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == ["b.part"]
 
 
-def test_without_an_output_folder_nothing_is_left_out(tmp_path: Path) -> None:
+def test_without_an_output_folder_nothing_is_excluded(tmp_path: Path) -> None:
     for name in ("a.png", "deep/b.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()

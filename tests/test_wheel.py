@@ -1,4 +1,4 @@
-"""What is built is whole: the wheel carries the package and the embedded models."""
+"""The wheel contains the package, the embedded models and the page templates."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.conftest import PICTURES, ROOT
 
 
 def test_the_wheel_works_outside_the_checkout(tmp_path: Path) -> None:
-    """Unpacked elsewhere, with the same dependencies: another issue installs it for real."""
+    """Unpacked elsewhere, with the dependencies of this environment."""
     subprocess.run(
         [sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", tmp_path, ROOT],
         check=True,

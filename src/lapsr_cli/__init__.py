@@ -4,7 +4,8 @@ from lapsr_cli import Upscaler
 upscaler = Upscaler.from_weights("lapsr-classic", device="auto")
 pyramid = upscaler(image, scales=(2, 4, 8))  # {2: image, 4: image, 8: image}
 
-Importing the package is cheap: torch is loaded when ``Upscaler`` is first touched.
+Importing the package is cheap, because torch is loaded on first access to ``Upscaler``. Neither
+changes the state of the process: warnings filters, logging, signals and Pillow's settings.
 """
 
 from __future__ import annotations

@@ -1,21 +1,21 @@
-"""Everything lapsr raises on purpose, and the exit code each ends a command with.
+"""The exceptions that lapsr raises, and the exit code of each.
 
     LapsrError                     1   something failed
-    ├── UsageError                 2   an option, argument or call that cannot work
-    ├── NothingMatched             3   no picture was found where one was asked for
-    ├── PictureError               1   one picture; the others are not concerned
+    ├── UsageError                 2   an invalid option, argument or call
+    ├── NothingMatched             3   no picture matches the inputs
+    ├── PictureError               1   one picture failed; the others are not affected
     │   ├── UnreadablePicture      1
     │   └── UnwritablePicture      1
-    ├── DiskFull                   1   the results find no room; those that are there are whole
-    ├── TrainingError              1   a run that cannot go on
+    ├── DiskFull                   1   no space for the results; those on disk are complete
+    ├── TrainingError              1   a training run that cannot continue
     └── ResourceError              4   no model, weights or device
         ├── DeviceError            4
         └── WeightsError           4
             ├── UnknownModel       4
-            ├── WeightsMismatch    4   the tensors are not those of the file's configuration
+            ├── WeightsMismatch    4   the tensors do not match the file's configuration
             └── DownloadError      4
-                ├── OfflineError   4   the network is needed and was forbidden
-                └── ChecksumError  4   the bytes are not those that were promised
+                ├── OfflineError   4   a download is needed, but --offline forbids it
+                └── ChecksumError  4   size or SHA-256 differs from the expected one
 
 Messages are one line and name the file or the flag.
 """
@@ -48,72 +48,72 @@ INTERRUPTED = 130
 
 
 class LapsrError(Exception):
-    """Base of every error that lapsr raises on purpose."""
+    """Base class of all errors that lapsr raises."""
 
     exit_code: ClassVar[int] = 1
 
 
 class UsageError(LapsrError):
-    """An option, argument or call that cannot work."""
+    """An invalid option, argument or call."""
 
     exit_code = 2
 
 
 class NothingMatched(LapsrError):
-    """No picture was found where one was asked for."""
+    """No picture matches the inputs."""
 
     exit_code = 3
 
 
 class PictureError(LapsrError):
-    """One picture could not be handled; the others are not concerned."""
+    """One picture failed; the others are not affected."""
 
 
 class UnreadablePicture(PictureError):
-    """A file that is no picture, is damaged, or holds what lapsr cannot take in."""
+    """A file that is not a picture, is damaged, or has contents that lapsr does not support."""
 
 
 class UnwritablePicture(PictureError):
-    """A result that could not be put on disk."""
+    """A result that could not be written."""
 
 
 class DiskFull(LapsrError):
-    """There is no room for the next result; those on disk are whole."""
+    """No space for the next result; those on disk are complete."""
 
 
 class TrainingError(LapsrError):
-    """A run whose loss ceased to be a number, or whose checkpoint cannot be used."""
+    """A training run whose loss is not finite, or whose checkpoint cannot be used."""
 
 
 class ResourceError(LapsrError):
-    """Something the whole run needs is missing."""
+    """Something that the whole run needs is missing."""
 
     exit_code = 4
 
 
 class DeviceError(ResourceError):
-    """The device asked for is not there or cannot do what was asked of it."""
+    """The device does not exist or does not support what was requested."""
 
 
 class WeightsError(ResourceError):
-    """Weights that cannot be had or cannot be used."""
+    """Weights that cannot be obtained or used."""
 
 
 class UnknownModel(WeightsError):
-    """A model name that is in no manifest and names no file."""
+    """A model name that is not in the manifest and not a file."""
 
 
 class WeightsMismatch(WeightsError):
-    """A weights file whose tensors are not those of its configuration."""
+    """A weights file whose tensors do not match its configuration."""
 
 
 class DownloadError(WeightsError):
-    """A download that did not succeed."""
+    """A download that failed."""
 
 
 class OfflineError(DownloadError):
-    """The network is needed and --offline forbids it."""
+    """A download is needed, but --offline forbids it."""
 
 
 class ChecksumError(DownloadError):
-    """Bytes whose size or SHA-256 is not that of the manifest, or of what was stored."""
+    """A file whose size or SHA-256 differs from that in the manifest or in the cache."""

@@ -1,4 +1,4 @@
-"""Finding inputs, and putting a file in its place only when it is whole."""
+"""Finding inputs, and writing files atomically."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Found", "Source", "atomic_write", "find", "sweep"]
 
 @dataclass(frozen=True)
 class Source:
-    """A picture to read, and its path below the folder it was found in."""
+    """A picture to read. ``relative``: its path relative to the folder it was found in."""
 
     path: Path
     relative: Path
@@ -27,7 +27,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Found:
-    """What the inputs of a command came to: pictures, and the paths that failed with the reason."""
+    """The pictures of a command's inputs. ``problems``: paths that failed, with the reason."""
 
     sources: list[Source]
     problems: dict[str, str]
@@ -40,17 +40,17 @@ def find(
     *,
     recursive: bool = True,
 ) -> Found:
-    """Every picture that ``inputs`` (files, folders, glob patterns) name, each once, in order.
+    """Find the pictures that ``inputs`` (files, folders, glob patterns) name, each once, in order.
 
-    Folders are searched, with all below them if ``recursive``, sorted by name, for files with one
-    of ``suffixes`` (lower case, with the dot), but not below ``output``, if there is one; so are
-    folders that match a pattern. A file that is named outright is taken whatever its suffix. Raises
-    UsageError for an input folder that is the output folder.
+    Folders, and folders that match a pattern, are searched for files with one of ``suffixes``
+    (lower case, with the dot), sorted by name; with subfolders if ``recursive``, but without
+    ``output``. A file that is named explicitly is taken whatever its suffix. Raises UsageError if
+    an input folder is the output folder.
     """
     sources: dict[str, Source] = {}
     problems: dict[str, str] = {}
-    leave_out = None if output is None else os.path.realpath(output)
-    search = _Search(suffixes, leave_out, recursive, problems)
+    excluded = None if output is None else os.path.realpath(output)
+    search = _Search(suffixes, excluded, recursive, problems)
     for text in inputs:
         for source in _sources(text, search):
             sources.setdefault(os.path.realpath(source.path), source)
@@ -59,11 +59,10 @@ def find(
 
 @dataclass(frozen=True)
 class _Search:
-    """How folders are searched: for which suffixes, without which folder, how deep; paths that
-    lead nowhere go to ``problems``."""
+    """How folders are searched. Paths that cannot be read are added to ``problems``."""
 
     suffixes: Collection[str]
-    leave_out: str | None
+    excluded: str | None
     recursive: bool
     problems: dict[str, str]
 
@@ -72,7 +71,7 @@ def _sources(text: str, search: _Search) -> Iterator[Source]:
     """The pictures of one input."""
     path = Path(text)
     if os.path.isdir(path):
-        if os.path.realpath(path) == search.leave_out:
+        if os.path.realpath(path) == search.excluded:
             raise UsageError(f"-o/--output {path}: the output folder must not be an input folder")
         yield from _walk(path, path, search)
     elif os.path.lexists(path):
@@ -82,7 +81,7 @@ def _sources(text: str, search: _Search) -> Iterator[Source]:
         if not matches:
             search.problems[text] = "no such file or folder"
         for match in map(Path, matches):
-            if _is_below(match, search.leave_out):
+            if _is_below(match, search.excluded):
                 continue
             if os.path.isdir(match):
                 yield from _walk(match, _before_magic(path), search)
@@ -91,16 +90,16 @@ def _sources(text: str, search: _Search) -> Iterator[Source]:
 
 
 def _walk(folder: Path, base: Path, search: _Search) -> Iterator[Source]:
-    """Pictures below ``folder``. Links to folders are not followed: no loop to fall into."""
+    """Pictures in ``folder``. Links to folders are not followed, because they may form loops."""
 
-    def note(error: OSError) -> None:
+    def record(error: OSError) -> None:
         search.problems[str(error.filename)] = error.strerror or str(error)
 
-    for parent, folders, names in os.walk(folder, onerror=note):
+    for parent, folders, names in os.walk(folder, onerror=record):
         folders[:] = sorted(
             f
             for f in folders
-            if search.recursive and os.path.realpath(Path(parent, f)) != search.leave_out
+            if search.recursive and os.path.realpath(Path(parent, f)) != search.excluded
         )
         for name in sorted(names):
             path = Path(parent, name)
@@ -109,7 +108,7 @@ def _walk(folder: Path, base: Path, search: _Search) -> Iterator[Source]:
 
 
 def _before_magic(pattern: Path) -> Path:
-    """The folder in front of the first part with a pattern character."""
+    """The folder before the first part that contains a pattern character."""
     parts = pattern.parts
     first = next(number for number, part in enumerate(parts) if glob.has_magic(part))
     return Path(*parts[:first])
@@ -127,12 +126,14 @@ _PART = ".lapsr-{}.part"
 
 
 def sweep(folders: Iterable[Path]) -> int:
-    """Remove half-written files that killed runs left in ``folders`` more than a day ago, and
-    count them. Younger ones may belong to a run that is still going."""
+    """Remove incomplete files that killed runs left in ``folders``; return their number.
+
+    Files less than a day old are kept: they may belong to a run that is still active.
+    """
     removed = 0
     for folder in folders:
         for path in folder.glob(_PART.format("*")):
-            with suppress(OSError):  # another run may be sweeping as well
+            with suppress(OSError):  # another run may be removing it as well
                 if time.time() - path.stat().st_mtime > _STALE_SECONDS:
                     path.unlink()
                     removed += 1
@@ -141,11 +142,11 @@ def sweep(folders: Iterable[Path]) -> int:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """A binary file to write that appears at ``path`` only when the block ends without an error.
+    """Open a binary file that appears at ``path`` only if the block ends without an exception.
 
-    It is written beside its place under a temporary name and renamed, so ``path`` never holds
-    half a file, whatever happens. Missing folders are made. Raises OSError as the system does, with
-    ``path`` for its file name.
+    It is written under a temporary name in the same folder and then renamed, so that ``path`` is
+    never an incomplete file. Missing folders are created. Raises OSError, with ``path`` as its file
+    name.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / _PART.format(secrets.token_hex(8))
@@ -155,7 +156,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        # A write names no file, and the temporary name tells nobody anything.
+        # Errors of writing have no file name, and the temporary name would mean nothing.
         if isinstance(error, OSError) and error.filename in (None, str(temporary)):
             error.filename, error.filename2 = str(path), None
         raise

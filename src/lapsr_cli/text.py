@@ -1,17 +1,22 @@
-"""Paths and other programs' messages on one line each."""
+"""Text for messages: paths and exceptions on one line, counts."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["one_line", "printable"]
+__all__ = ["counted", "one_line", "printable"]
 
 
 def printable(path: Path | str) -> str:
-    """A path as it stands in a message: what does not print (newlines, stray bytes) is escaped."""
+    """A path as text for a message, with unprintable characters (newlines, stray bytes) escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(path))
 
 
 def one_line(error: BaseException) -> str:
-    """What an exception says, without line breaks and runs of blanks."""
+    """The message of an exception on one line, or its type if there is none."""
     return printable(" ".join(str(error).split())) or type(error).__name__
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and its noun: "1 file", "12 files"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

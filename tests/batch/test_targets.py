@@ -84,7 +84,7 @@ def test_strips_of_any_height_give_the_same_bytes(
     whole = resized(picture, wanted)
     with pytest.MonkeyPatch.context() as patch:
         ratio = max(1.0, size[0] / wanted.height)
-        patch.setattr(resizing, "_STRIP_BYTES", rows * 16 * size[1] * ratio)
+        patch.setattr(resizing, "_BLOCK_BYTES", rows * 16 * size[1] * ratio)
         strips = resized(picture, wanted)
     assert np.array_equal(whole.pixels, strips.pixels)
     if alpha:

@@ -1,4 +1,4 @@
-"""Which benchmark set a folder holds."""
+"""Datasets are recognised by the sizes of their pictures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image
 
 from lapsr_cli.bench.datasets import Size, recognise
 
-# The originals by name, as public code and documents print them; odd sides included.
+# Sizes of the originals from public code and documents, with their odd sides.
 SET5 = [(512, 512), (288, 288), (256, 256), (280, 280), (344, 228)]
 SET14 = [
     *[(480, 500), (576, 720), (512, 512), (288, 352), (361, 250), (276, 276), (362, 500)],
@@ -28,7 +28,7 @@ def cropped(sizes: list[Size], multiple: int) -> list[Size]:
 
 
 @pytest.mark.parametrize("name", ["Set5", "Set14"])
-def test_the_pictures_themselves(shared: Callable[[str], Path], name: str) -> None:
+def test_the_real_datasets(shared: Callable[[str], Path], name: str) -> None:
     sizes = []
     for path in shared(f"data/test/{name}").glob("*.png"):
         with Image.open(path) as image:
@@ -39,14 +39,14 @@ def test_the_pictures_themselves(shared: Callable[[str], Path], name: str) -> No
 
 @pytest.mark.parametrize("name", SETS)
 @given(data=st.data())
-def test_neither_order_nor_a_common_crop_matters(name: str, data: st.DataObject) -> None:
+def test_order_and_a_common_crop_do_not_matter(name: str, data: st.DataObject) -> None:
     multiple = data.draw(st.integers(1, 12))
     assert recognise(data.draw(st.permutations(cropped(SETS[name], multiple)))) == name
 
 
 @pytest.mark.parametrize("name", SETS)
 @given(data=st.data())
-def test_one_picture_more_is_another_set(name: str, data: st.DataObject) -> None:
+def test_a_dataset_with_an_extra_picture_is_unknown(name: str, data: st.DataObject) -> None:
     any_size = st.tuples(st.integers(1, 2000), st.integers(1, 2000))
     extra = data.draw(any_size | st.sampled_from(SETS[name]))
     assert recognise([*SETS[name], extra]) is None
@@ -54,7 +54,7 @@ def test_one_picture_more_is_another_set(name: str, data: st.DataObject) -> None
 
 @pytest.mark.parametrize("name", SETS)
 @given(data=st.data())
-def test_one_picture_less_is_another_set(name: str, data: st.DataObject) -> None:
+def test_a_dataset_with_a_missing_picture_is_unknown(name: str, data: st.DataObject) -> None:
     sizes = list(SETS[name])
     del sizes[data.draw(st.integers(0, len(sizes) - 1))]
     assert recognise(sizes) is None
@@ -62,8 +62,8 @@ def test_one_picture_less_is_another_set(name: str, data: st.DataObject) -> None
 
 @pytest.mark.parametrize("name", ["Set5", "Set14", "BSDS100"])
 @given(data=st.data())
-def test_one_size_changed_is_another_set(name: str, data: st.DataObject) -> None:
-    """On one side, by more than a crop takes, or more than the odd pixel that may be there."""
+def test_a_dataset_with_a_changed_size_is_unknown(name: str, data: st.DataObject) -> None:
+    """Changed on one side, by more than a crop or an odd pixel can explain."""
     sizes = list(SETS[name])
     which = data.draw(st.integers(0, len(sizes) - 1))
     change = data.draw(st.integers(-200, -12) | st.integers(2, 200))
@@ -72,20 +72,20 @@ def test_one_size_changed_is_another_set(name: str, data: st.DataObject) -> None
     assert recognise(sizes) is None
 
 
-def test_pictures_cropped_to_different_multiples_are_another_set() -> None:
+def test_pictures_cropped_to_different_multiples_are_unknown() -> None:
     assert recognise([*cropped(SET5[:1], 12), *SET5[1:]]) is None
 
 
-def test_sides_are_not_swapped() -> None:
+def test_height_and_width_are_not_swapped() -> None:
     assert recognise([(w, h) for h, w in SET14]) is None
 
 
 @pytest.mark.parametrize("page", [(1300, 827), (1170, 1240), (1170, 700)])
-def test_a_picture_that_is_no_page(page: Size) -> None:
+def test_a_picture_of_another_size_than_a_page(page: Size) -> None:
     assert recognise([*MANGA109[1:], page]) is None
 
 
-def test_nothing_and_common_photographs() -> None:
+def test_no_pictures_and_common_photographs() -> None:
     assert recognise([]) is None
     assert recognise([(3000, 4000)] * 100) is None
     assert recognise([(644, 1024)] * 100) is None

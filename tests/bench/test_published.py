@@ -1,4 +1,4 @@
-"""The authors' weights under the papers' protocol: the published figures, measured again."""
+"""The authors' weights by the papers' protocol give the published figures."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ EXPECTED: Table = {
     ("MSLapSRN_D5R8", "Set14", 4): (28.25, 0.7736),
     ("MSLapSRN_D5R8", "Set14", 8): (24.56, 0.6279),
 }
-"""(method, set, scale): PSNR in dB and SSIM, measured on luma independently of this project."""
+"""(method, dataset, scale): PSNR in dB and SSIM of luma, measured independently of this project."""
 
-# The suite has six minutes for two cores; the rest runs with -m slow.
+# The default suite has six minutes on two cores; the other cases run with -m slow.
 FAST = ("bicubic", "LapSRN_x2", "LapSRN_x4", "LapSRN_x8", "MSLapSRN_D5R2")
 
 

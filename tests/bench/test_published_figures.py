@@ -1,4 +1,4 @@
-"""The literature's figures: each confirmed, none out of line with what was measured."""
+"""Published figures: each has two sources and is consistent with measured ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MEASURED = {
     (method.partition("_x")[0], dataset, scale): scores
     for (method, dataset, scale), scores in EXPECTED.items()
 }
-"""The independent measurement on luma, by the papers' names."""
+"""The independent measurement on luma, by the methods' names in the papers."""
 
 
 def at(method: str, dataset: str, scale: int) -> Published:
@@ -26,7 +26,7 @@ def at(method: str, dataset: str, scale: int) -> Published:
     return row
 
 
-def test_every_figure_has_two_sources_and_stands_once() -> None:
+def test_every_figure_has_two_sources_and_is_listed_once() -> None:
     assert ROWS
     for row in ROWS:
         assert len(set(row.sources)) == len(row.sources) >= 2, row
@@ -38,7 +38,7 @@ def test_every_figure_has_two_sources_and_stands_once() -> None:
     assert len(set(keys)) == len(keys)
 
 
-def test_nothing_is_said_of_other_sets_and_scales() -> None:
+def test_no_figures_for_other_datasets_and_scales() -> None:
     assert published("Set5", 3) == ()
     assert published("holiday", 2) == ()
 
@@ -59,7 +59,7 @@ def test_larger_scales_are_harder(figure: str) -> None:
 @pytest.mark.parametrize("figure", ["psnr", "ssim"])
 @pytest.mark.parametrize("dataset", DATASETS)
 @pytest.mark.parametrize("scale", [2, 4])
-def test_every_network_is_above_bicubic_and_srcnn_is_the_least(
+def test_every_network_beats_bicubic_and_srcnn_is_the_weakest(
     dataset: str, scale: int, figure: str
 ) -> None:
     figures = {row.method: getattr(row, figure) for row in published(dataset, scale)}
@@ -71,7 +71,7 @@ def test_every_network_is_above_bicubic_and_srcnn_is_the_least(
 
 
 def test_figures_agree_with_the_independent_measurement() -> None:
-    """Bicubic's SSIM as well; the papers round RGB, so a network's may be a tenth of a dB off."""
+    """To a tenth of a dB, because the papers round RGB; the SSIM to 0.003."""
     compared = [row for row in ROWS if (row.method, row.dataset, row.scale) in MEASURED]
     assert {(row.method, row.dataset) for row in compared} == {
         ("bicubic", "Set5"),
@@ -86,7 +86,7 @@ def test_figures_agree_with_the_independent_measurement() -> None:
             assert row.ssim == pytest.approx(ssim, abs=0.003), row
 
 
-def test_the_order_is_that_of_publication() -> None:
+def test_methods_are_in_order_of_publication() -> None:
     methods = [row.method for row in published("Set5", 4)]
     assert methods == ["bicubic", "SRCNN", "VDSR", "DRCN", "LapSRN", "DRRN"]
     assert at("LapSRN", "Set5", 4).psnr == 31.54

@@ -1,4 +1,4 @@
-"""Medians of calls whose durations are known, by a clock that only they move."""
+"""Medians of calls of known duration, by a clock that only they advance."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lapsr_cli.bench.timing import in_turn, repeated
+from lapsr_cli.bench.timing import interleaved, repeated
 
 SECONDS = st.integers(1, 1000).map(float)
 
@@ -25,7 +25,7 @@ class Clock:
 
 
 @given(durations=st.lists(SECONDS, min_size=1, max_size=9), warm_up=st.integers(0, 3))
-def test_what_counts(durations: list[float], warm_up: int) -> None:
+def test_warm_up_runs_do_not_count(durations: list[float], warm_up: int) -> None:
     clock = Clock()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(time, "perf_counter", lambda: clock.now)
@@ -37,10 +37,10 @@ def test_what_counts(durations: list[float], warm_up: int) -> None:
     assert len(clock.calls) == warm_up + len(durations)
 
 
-def test_turns_are_taken_and_not_mixed_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_are_interleaved_and_kept_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     monkeypatch.setattr(time, "perf_counter", lambda: clock.now)
     calls = [lambda: clock.call("a", [9, 1, 3, 2]), lambda: clock.call("b", [99, 10, 30, 80])]
-    a, b = in_turn(calls, runs=3, warm_up=1)
+    a, b = interleaved(calls, runs=3, warm_up=1)
     assert clock.calls == ["a", "b"] * 4
     assert (a.median, b.median) == (2, 30)

@@ -18,6 +18,7 @@ from PIL import Image
 
 from lapsr_cli.batch.report import Outcome, Output
 from lapsr_cli.pixels.resize import resize
+from lapsr_cli.text import counted
 from lapsr_cli.weights.manifest import manifest
 from tests.conftest import Ran, draw, run_lapsr
 
@@ -147,8 +148,8 @@ def test_bits_that_are_lost_are_said(upscale: Lapsr, tmp_path: Path) -> None:
     assert "warning: " not in upscale().err
     ran = upscale("-f", "jpg")
     (warning,) = (line for line in ran.error_lines if line.startswith("warning: "))
-    assert warning.endswith("a.png: 16 bits a sample became 8, which is what JPEG holds")
-    assert "1 warnings" in ran.error_lines[-1]
+    assert warning.endswith("a.png: 16-bit samples reduced to 8 bits: JPEG has no more")
+    assert "1 warning" in ran.error_lines[-1]
 
 
 def test_a_background_flattens(upscale: Lapsr, tmp_path: Path) -> None:
@@ -251,7 +252,7 @@ def test_what_is_missing_is_made_and_nothing_else(upscale: Lapsr, tmp_path: Path
     assert ran.code == 1
     assert f"{tmp_path / 'out' / 'a_x2.png'} exists already" in ran.err
     assert names(tmp_path / "out") == ["a_x2.png"]
-    assert "1 done (1 files)" in upscale("-s", "2,4").err
+    assert "1 done (1 file)" in upscale("-s", "2,4").err
     assert (tmp_path / "out" / "a_x2.png").stat().st_mtime_ns == before
     assert "1 done (2 files)" in upscale("-s", "2,4", "--if-exists", "overwrite").err
     assert (tmp_path / "out" / "a_x2.png").stat().st_mtime_ns != before
@@ -348,7 +349,7 @@ def test_every_good_picture_of_a_bad_folder_is_done(
     ran = upscale("--strip-metadata", "--if-exists", "overwrite")
     assert ran.code == 1
     assert {"icc_x2.png"} < set(names(tmp_path / "out"))
-    assert f"31 done (31 files), {len(worst) - 1} failed, 1 warnings" in ran.error_lines[-1]
+    assert f"31 done (31 files), {len(worst) - 1} failed, 1 warning" in ran.error_lines[-1]
 
 
 BAD_EXIF = {
@@ -480,7 +481,7 @@ def test_a_dry_run_names_what_a_real_one_writes(
     assert len([line for line in dry.error_lines if line.startswith("would fail: ")]) == len(
         [line for line in real.error_lines if line.startswith("failed: ")]
     )
-    assert f"{len(promised)} files from " in dry.error_lines[-1]
+    assert f"{counted(len(promised), 'file')} from " in dry.error_lines[-1]
 
 
 def test_a_dry_run_tells_disk_and_time(upscale: Lapsr, tmp_path: Path) -> None:
@@ -489,7 +490,7 @@ def test_a_dry_run_tells_disk_and_time(upscale: Lapsr, tmp_path: Path) -> None:
     Image.new("RGB", (6000, 4000)).save(tmp_path / "in" / "a.png")
     ran = upscale("-f", "bmp", "--dry-run", "--tta")
     assert "about 288 MB" in ran.error_lines[-1]
-    seconds = re.search(r"(\d+) s of the network", ran.error_lines[-1])
+    seconds = re.search(r"(\d+) s of inference", ran.error_lines[-1])
     assert seconds
     assert int(seconds[1]) > 0
 
@@ -503,7 +504,7 @@ def test_a_dry_run_skips_and_speaks_json(upscale: Lapsr, tmp_path: Path) -> None
     assert [json.loads(line) for line in ran.out.splitlines()] == [
         {"path": str(tmp_path / "out" / "new\nline_x2.png"), "width": 20, "height": 12}
     ]
-    assert "1 files from 1 pictures, 1 skipped, 0 would fail" in ran.error_lines[-1]
+    assert "1 file from 1 picture, 1 skipped, 0 would fail" in ran.error_lines[-1]
     assert len(upscale("--dry-run").out.splitlines()) == 1
 
 
@@ -516,7 +517,7 @@ def test_the_first_failure_ends_a_run_that_says_so(upscale: Lapsr, tmp_path: Pat
     ran = upscale("--fail-fast", "-s", "8", "--memory", "1M", "--report", report)
     assert ran.code == 1
     assert ran.error_lines[-1].startswith("stopped at the first failure: ")
-    assert " not begun" in ran.error_lines[-1]
+    assert " not started" in ran.error_lines[-1]
     done = len(names(tmp_path / "out"))
     assert done < 199
     stored = json.loads(report.read_text())

@@ -1,4 +1,4 @@
-"""lapsr compare without a browser: what belongs together, what is shown of it, what is said."""
+"""lapsr compare without a browser: matching, the pictures that are shown, scores, messages."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Array = NDArray[np.uint8]
 
 
 def folder(root: Path, *names: str) -> Path:
-    """A folder of files that are only looked at by name."""
+    """A folder of empty files, of which only the names matter."""
     for name in names:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,7 +38,7 @@ def folder(root: Path, *names: str) -> Path:
 
 
 def found(root: Path, *folders: tuple[str, ...]) -> tuple[set[tuple[str, ...]], set[str]]:
-    """Which files match, and which are left, by their paths below their folders."""
+    """The files that match and those that do not, by their relative paths."""
     roots = [folder(root / str(number), *names) for number, names in enumerate(folders)]
     result = match(roots)
     rows = {
@@ -61,19 +61,19 @@ def noise(height: int, width: int, *, seed: int = 0, grey: bool = False) -> Arra
 
 
 def shown_in(page: Path) -> list[Array]:
-    """The pictures of a page."""
+    """The pictures on a page."""
     found = re.findall('src="data:image/webp;base64,([^"]+)"', page.read_text(encoding="utf-8"))
     images = [Image.open(io.BytesIO(base64.b64decode(data))) for data in found]
     return [np.asarray(image.convert("RGB")) for image in images]
 
 
 def rows_of(page: Path) -> list[list[str]]:
-    """The cells of every row of its tables."""
+    """The cells of every row of the page's tables."""
     rows = re.findall("<tr>(.*?)</tr>", page.read_text(encoding="utf-8"), re.DOTALL)
     return [[unescape(c) for c in re.findall("<t[hd][^>]*>(.*?)</t[hd]>", row)] for row in rows]
 
 
-# What belongs together
+# Matching
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def rows_of(page: Path) -> list[list[str]]:
         ((["a_x2.5.png"], ["a@2.5x.png"]), {("a_x2.5.png", "a@2.5x.png")}, set()),
         ((["a_w100h50.png"], ["a.png"]), {("a_w100h50.png", "a.png")}, set()),
         ((["a_2.png", "a.png"], ["a_2.png"]), {("a_2.png", "a_2.png")}, {"0/a.png"}),
-        # As `lapsr upscale` calls the results of two inputs that differ in their suffix alone.
+        # Results of `lapsr upscale` for two inputs that differ only in their suffix.
         (
             (["a.jpg", "a.png"], ["a_jpg_x4.jpg", "a_png_x4.png"]),
             {("a.jpg", "a_jpg_x4.jpg"), ("a.png", "a_png_x4.png")},
@@ -118,7 +118,7 @@ def test_pictures_match_by_name(
     assert found(tmp_path, *folders) == (rows, alone)
 
 
-def test_what_upscale_writes_matches_its_input(lapsr: Lapsr, tiny: Path, tmp_path: Path) -> None:
+def test_results_of_upscale_match_their_inputs(lapsr: Lapsr, tiny: Path, tmp_path: Path) -> None:
     inputs = tmp_path / "in"
     for name in ("a.jpg", "a.png", "deep/b.png"):
         draw(inputs / name)
@@ -132,9 +132,9 @@ def test_what_upscale_writes_matches_its_input(lapsr: Lapsr, tiny: Path, tmp_pat
         assert enlarged.suffix == original.suffix
 
 
-def test_nothing_that_matches_is_an_error(tmp_path: Path) -> None:
+def test_no_match_is_an_error(tmp_path: Path) -> None:
     a, b = folder(tmp_path / "a", "one.png"), folder(tmp_path / "b", "two.png")
-    with pytest.raises(NothingMatched, match="no picture of one"):
+    with pytest.raises(NothingMatched, match="no picture has a match in every folder"):
         match([a, b])
     with pytest.raises(NothingMatched, match="nowhere: no such"):
         match([a, tmp_path / "nowhere"])
@@ -152,15 +152,15 @@ def test_nothing_that_matches_is_an_error(tmp_path: Path) -> None:
         ([".", ".", "."], ("A: .", "B: .", "HR: . (HR)")),
     ],
 )
-def test_labels_differ(inputs: list[str], expected: tuple[str, ...]) -> None:
+def test_labels_are_unique(inputs: list[str], expected: tuple[str, ...]) -> None:
     assert labels([Path(each) for each in inputs]) == expected
 
 
-# What is shown
+# Pictures
 
 
 def look(*paths: Path, view: View | None = None) -> tuple[list[Array], list[str], str]:
-    """The pictures, what is said of each, and what is said of all."""
+    """The pictures, the note about each, and the remark about all."""
     names = labels(paths)
     done = compare(Match("t", paths), names, view or View())
     assert done.example.figures is not None
@@ -177,11 +177,11 @@ def test_a_smaller_picture_is_enlarged_by_matlabs_bicubic(tmp_path: Path) -> Non
     expected = resize(planes, 4.0).round().clamp(0, 255).permute(1, 2, 0).numpy()
     assert abs(first.astype(int) - expected).max() <= 1  # float32 against float64
     assert (second == large).all()
-    assert notes == ["bicubic from 32 x 24", "as it is"]
+    assert notes == ["bicubic from 32 x 24", "unchanged"]
 
 
-def test_an_original_that_is_no_multiple_of_the_scale_is_cropped(tmp_path: Path) -> None:
-    """As in the papers' protocol; stretching by a pixel would shift everything."""
+def test_an_original_that_is_not_a_multiple_of_the_scale_is_cropped(tmp_path: Path) -> None:
+    """As in the papers' protocol: resizing by a pixel would shift everything."""
     hr = noise(99, 130)
     small, enlarged = noise(24, 32, seed=1), noise(96, 128, seed=2)
     paths = [
@@ -191,10 +191,14 @@ def test_an_original_that_is_no_multiple_of_the_scale_is_cropped(tmp_path: Path)
     pictures, notes, _ = look(*paths)
     assert (pictures[1] == enlarged).all()
     assert (pictures[2] == hr[:96, :128]).all()
-    assert notes == ["bicubic from 32 x 24", "as it is", "128 x 96 from the upper left"]
+    assert notes == [
+        "bicubic from 32 x 24",
+        "unchanged",
+        "cropped to 128 x 96 at the bottom and right",
+    ]
 
 
-def test_sizes_of_another_shape_are_stretched(tmp_path: Path) -> None:
+def test_other_aspect_ratios_are_stretched(tmp_path: Path) -> None:
     pictures, notes, _ = look(
         save(tmp_path / "a.png", noise(20, 50)), save(tmp_path / "b.png", noise(60, 60))
     )
@@ -216,11 +220,11 @@ def test_pictures_are_shown_opaque_in_8_bits(tmp_path: Path) -> None:
     assert (abs(pictures[1][..., 0] - deep / 65_535 * 255) <= 0.5 + 1e-9).all()
     assert (pictures[1] == pictures[1][..., :1]).all()
     assert (pictures[2] == np.asarray(frames[0])).all()
-    assert notes == ["over white", "16 bits as 8", "the first of 2 frames"]
+    assert notes == ["on white", "reduced to 8 bits", "first of 2 frames"]
 
 
-def test_colours_are_shown_as_the_profile_means_them(tmp_path: Path) -> None:
-    """A profile whose red and blue are exchanged: what is red in it is shown blue."""
+def test_colours_are_converted_by_the_profile(tmp_path: Path) -> None:
+    """A profile with red and blue swapped: its red is shown as blue."""
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     red, blue = profile.index(b"rXYZ"), profile.index(b"bXYZ")
     profile[red], profile[blue] = profile[blue], profile[red]
@@ -231,11 +235,11 @@ def test_colours_are_shown_as_the_profile_means_them(tmp_path: Path) -> None:
     (first, second), notes, _ = look(odd, usual)
     assert first[0, 0].argmax() == 2
     assert second[0, 0].tolist() == [255, 0, 0]
-    assert notes == ["in sRGB by its profile", "as it is"]
+    assert notes == ["converted to sRGB", "unchanged"]
 
 
 def test_scores_are_the_papers_metrics_on_rounded_luma(tmp_path: Path) -> None:
-    """PSNR by its formula in numpy, BT.601 by its coefficients."""
+    """Against PSNR by its formula in numpy, and BT.601 by its coefficients."""
     hr, a, b = noise(40, 50), noise(40, 50, seed=1), noise(40, 50, seed=2)
     paths = [save(tmp_path / f"{n}.png", p) for n, p in (("a", a), ("b", b), ("hr", hr))]
     done = compare(Match("t", tuple(paths)), ("a", "b", "hr"), View(crop=(0, 0, 5, 5)))
@@ -252,8 +256,8 @@ def test_scores_are_the_papers_metrics_on_rounded_luma(tmp_path: Path) -> None:
     assert list(done.scores) == ["a", "b"]
 
 
-def test_the_enlarged_picture_scores_what_the_protocol_says(tmp_path: Path) -> None:
-    """A grey picture, from file to figure, but for the edges that the protocol leaves out."""
+def test_the_score_is_that_of_the_papers_protocol(tmp_path: Path) -> None:
+    """A grey picture, from the file to the score, except the borders that the protocol ignores."""
     hr = np.asarray(Image.open(draw(tmp_path / "hr.png", 60, 48, "L")))
     plane = torch.from_numpy(hr.copy()).double() / 255
     bicubic = protocol.bicubic(protocol.degrade(plane, 2), 2)
@@ -268,29 +272,29 @@ def test_the_enlarged_picture_scores_what_the_protocol_says(tmp_path: Path) -> N
     ("view", "rows", "columns", "remark"),
     [
         (View(), slice(0, 60), slice(0, 100), ""),
-        (View(max_side=50), slice(5, 55), slice(25, 75), "50 x 50 of 100 x 60 pixels, from 25, 5"),
-        (View(max_side=80), slice(0, 60), slice(10, 90), "80 x 60 of 100 x 60 pixels, from 10, 0"),
+        (View(max_side=50), slice(5, 55), slice(25, 75), "50 x 50 of 100 x 60 pixels, at 25, 5"),
+        (View(max_side=80), slice(0, 60), slice(10, 90), "80 x 60 of 100 x 60 pixels, at 10, 0"),
         (
             View(crop=(90, 50, 10, 10), max_side=5),
             slice(50, 60),
             slice(90, 100),
-            "10 x 10 of 100 x 60 pixels, from 90, 50",
+            "10 x 10 of 100 x 60 pixels, at 90, 50",
         ),
     ],
 )
-def test_a_part_is_cut_out(
+def test_a_region_is_shown(
     tmp_path: Path, view: View, rows: slice, columns: slice, remark: str
 ) -> None:
     a, b = noise(60, 100), noise(60, 100, seed=1)
     pictures, _, said = look(save(tmp_path / "a.png", a), save(tmp_path / "b.png", b), view=view)
     assert (pictures[0] == a[rows, columns]).all()
     assert (pictures[1] == b[rows, columns]).all()
-    assert said == (f"Shown: {remark}." if remark else "")
+    assert said == (f"Region shown: {remark}." if remark else "")
 
 
 def test_a_crop_beyond_the_picture_is_refused(tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", noise(20, 30))
-    with pytest.raises(PictureError, match="--crop 25,0,6,5 reaches beyond its 30 x 20"):
+    with pytest.raises(PictureError, match="--crop 25,0,6,5 exceeds its 30 x 20"):
         look(path, path, view=View(crop=(25, 0, 6, 5)))
     with pytest.raises(UnreadablePicture, match=r"b\.png"):
         look(path, folder(tmp_path, "b.png") / "b.png")
@@ -322,12 +326,12 @@ def test_folders_become_one_page(lapsr: Lapsr, tmp_path: Path) -> None:
     assert figures[2] == pytest.approx((figures[0] + figures[1]) / 2, abs=0.011)
 
 
-def test_two_files_become_a_page_that_may_be_there_already(lapsr: Lapsr, tmp_path: Path) -> None:
+def test_two_files_become_a_page_that_replaces_an_older_one(lapsr: Lapsr, tmp_path: Path) -> None:
     a, b = draw(tmp_path / "a.png", 30, 20), draw(tmp_path / "b.png", 30, 20, seed=1)
     page = folder(tmp_path, "page.HTML") / "page.HTML"
     done = lapsr("compare", a, b, "-o", page, "--title", "<b>A & B</b>", "--crop", "5,6,7,8")
     assert done.code == 0
-    assert done.error_lines[0] == "a: Shown: 7 x 8 of 30 x 20 pixels, from 5, 6."
+    assert done.error_lines[0] == "a: Region shown: 7 x 8 of 30 x 20 pixels, at 5, 6."
     assert [p.shape for p in shown_in(page)] == [(8, 7, 3)] * 2
     assert "<h1>&lt;b&gt;A &amp; B&lt;/b&gt;</h1>" in page.read_text(encoding="utf-8")
     assert (shown_in(page)[1] == np.asarray(Image.open(b))[6:14, 5:12]).all()
@@ -350,11 +354,15 @@ def test_names_that_are_not_utf_8(lapsr: Lapsr, tmp_path: Path) -> None:
         (["a.png", "b.png"], 2, "Missing option '-o' / '--output'."),
         (["a.png", "-o", "p.html"], 2, "Missing argument 'B'."),
         (["a.png", "b.png", "-o", "p.html", "--max-side", "0"], 2, "--max-side 0: must be"),
-        (["a.png", "b.png", "-o", "p.html", "--crop", "1,2,3"], 2, "--crop 1,2,3: must be X,Y"),
+        (
+            ["a.png", "b.png", "-o", "p.html", "--crop", "1,2,3"],
+            2,
+            "--crop 1,2,3: must be four integers",
+        ),
         (["a.png", "b.png", "-o", "p.html", "--crop", "0,0,0,3"], 2, "--crop 0,0,0,3: X and Y"),
         (["a.png", "b.png", "-o", "p.html", "--crop", "0,0,999,3"], 1, "a: --crop 0,0,999,3"),
         (["a.png", "empty", "-o", "p.html"], 2, "a.png: is a file"),
-        (["empty", "empty", "-o", "p.html"], 3, "empty, empty: no picture of one matches"),
+        (["empty", "empty", "-o", "p.html"], 3, "empty, empty: no picture has a match"),
         (["a.png", "c.png", "-o", "p.html"], 3, "c.png: no such file or folder"),
         (["a.png", "page.txt", "-o", "p.html"], 1, "page.txt: not a JPEG"),
         (["a.png", "b.png", "-o", "b.png/p.html"], 2, "-o/--output b.png: File exists"),
@@ -385,5 +393,5 @@ def test_if_all_fail_there_is_no_page(lapsr: Lapsr, tmp_path: Path) -> None:
     a, b = folder(tmp_path / "a", "x.png", "y.png"), folder(tmp_path / "b", "x.png", "y.png")
     done = lapsr("compare", a, b, "-o", tmp_path / "page.html")
     assert done.code == 1
-    assert done.error_lines[-1] == "lapsr: no page: all 2 comparisons failed"
+    assert done.error_lines[-1] == "lapsr: no page written: all 2 comparisons failed"
     assert {path.name for path in tmp_path.iterdir()} <= {"a", "b", "lapsr-home"}

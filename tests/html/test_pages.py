@@ -1,4 +1,4 @@
-"""Pages in a real browser: what is seen of them, and what they do when they are touched."""
+"""Pages in a real browser: what they show and how they react to mouse, touch and keyboard."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import base64
 import io
 import math
 import re
-import shutil
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -24,14 +23,14 @@ from PIL import Image
 
 from lapsr_cli.bench.page import report_page
 from lapsr_cli.bench.results import (
+    AblationRow,
+    EndToEnd,
     Machine,
-    PeerSpeed,
     Published,
     Quality,
     Results,
+    RuntimeSpeed,
     Speed,
-    Stages,
-    StudyRow,
     Timing,
 )
 from lapsr_cli.bench.units import duration, significant
@@ -40,13 +39,14 @@ from lapsr_cli.html.chart import ticks
 from lapsr_cli.html.document import Section, document
 from lapsr_cli.html.example import Example, Pixels, figure
 from tests.conftest import Ran, draw
+from tests.html.conftest import TEXTS, Open, contrast, luminance
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
 
 RED, BLUE, GREEN = (220, 20, 20), (20, 20, 220), (20, 160, 20)
 HANDLE = 24
-"""Pixels to either side of the boundary that the handle may cover."""
+"""Pixels on either side of the divider that the handle may cover."""
 
 SIZES = (64, 256, 1024)
 SECONDS = {64: 0.1, 256: 1.0, 1024: 10.0}
@@ -93,6 +93,7 @@ def quality(method: str, picture: str, psnr: float, seconds: float | None) -> Qu
 EMPTY = Results(
     machine=Machine(
         processor="a processor",
+        cpu_level="avx512",
         cores=2,
         threads=2,
         memory_bytes=24_000_000_000,
@@ -106,7 +107,7 @@ EMPTY = Results(
     date="2026-11-25T02:31:00Z",
 )
 
-PEER = PeerSpeed(
+PEER = RuntimeSpeed(
     peer="lapsr", version="1.2.3", model="m", device="cpu", scale=4, width=64, height=64
 )
 
@@ -123,7 +124,7 @@ FULL = replace(
         replace(PEER, peer="a third", version="", problem="it is not installed here"),
     ),
     stages=(
-        Stages(
+        EndToEnd(
             folder="holiday",
             model="m",
             device="cpu",
@@ -158,7 +159,7 @@ FULL = replace(
         ),
     ),
     studies=(
-        StudyRow(
+        AblationRow(
             study="depth",
             title="D5R8",
             parameters=222_000,
@@ -172,12 +173,12 @@ FULL = replace(
 )
 
 SECTIONS = [
-    "Time by size",
-    "Quality by time",
-    "From file to file",
-    "Beside other runtimes",
+    "Time by input size",
+    "Quality against time",
+    "End to end",
+    "Other runtimes",
     "Quality",
-    "Studies",
+    "Ablations",
     "Pictures",
 ]
 
@@ -192,58 +193,8 @@ def example(*colours: tuple[int, int, int], title: str = "a picture") -> Example
     return Example(title=title, pictures=pictures)
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("needs a browser: neither chromium nor google-chrome is on PATH")
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    flags = (
-        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run"
-        " --disable-background-networking --disable-component-update --disable-sync"
-    )
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=program, args=flags.split())
-        yield browser
-        browser.close()
-
-
-Open = Callable[..., "Page"]
-
-
-@pytest.fixture
-def opened(chromium: Browser, tmp_path: Path) -> Iterator[Open]:
-    """Open a page. It must say nothing on the console, and ask for nothing but itself."""
-    said: list[str] = []
-    contexts = []
-
-    def open_page(content: str | Path, *, width: int = 1280, height: int = 900, **how: Any) -> Page:
-        path = content if isinstance(content, Path) else tmp_path / "page.html"
-        if isinstance(content, str):
-            path.write_bytes(content.encode())
-        context = chromium.new_context(viewport={"width": width, "height": height}, **how)
-        contexts.append(context)
-        page = context.new_page()
-
-        def note_request(url: str) -> None:
-            if not url.startswith("data:") and url != path.as_uri():
-                said.append(f"request: {url}")
-
-        page.on("request", lambda request: note_request(request.url))
-        page.on("console", lambda message: said.append(f"console: {message.text}"))
-        page.on("pageerror", lambda error: said.append(f"error: {error}"))
-        page.on("dialog", lambda dialog: said.append(f"dialog: {dialog.message}"))
-        page.goto(path.as_uri())
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert said == []
-
-
 def seen(locator: Locator) -> NDArray[np.uint8]:
-    """What the screen shows of it, (H, W, 3)."""
+    """A screenshot of an element, uint8 (H, W, 3)."""
     return np.asarray(Image.open(io.BytesIO(locator.screenshot())).convert("RGB"))
 
 
@@ -252,12 +203,12 @@ def assert_cut_at(page: Page, share: float, left: tuple[int, ...], right: tuple[
     cut = round(share * pixels.shape[1])
     expected = np.empty_like(pixels)
     expected[:, :cut], expected[:, cut:] = left, right
-    # Corners are round, and the handle covers the boundary.
+    # Corners are round, and the handle covers the divider.
     columns = np.arange(pixels.shape[1])
     free = (abs(columns - cut) > HANDLE) & (columns > 4) & (columns < pixels.shape[1] - 4)
     assert free.any()
     assert (pixels[5:-5, free] == expected[5:-5, free]).all()
-    if 0 < share < 1:  # and it covers nothing else
+    if 0 < share < 1:  # the handle covers nothing else
         assert (
             pixels[5:30, abs(columns - cut) == 4] == expected[5:30, abs(columns - cut) == 4]
         ).all()
@@ -268,7 +219,7 @@ def two(*colours: tuple[int, int, int]) -> str:
     return "".join(document("a page", {}, [section]))
 
 
-# What is on the page
+# Content
 
 
 @pytest.mark.parametrize("how", [{}, {"java_script_enabled": False}, {"color_scheme": "dark"}])
@@ -288,7 +239,7 @@ def test_every_section_is_seen_and_every_picture_decoded(opened: Open, how: dict
 
 def test_what_was_not_measured_is_left_out() -> None:
     page = report_page(replace(EMPTY, studies=FULL.studies), [])
-    assert re.findall("<h2>(.*)</h2>", page) == ["Studies"]
+    assert re.findall("<h2>(.*)</h2>", page) == ["Ablations"]
     assert "<figure" not in page
 
 
@@ -301,7 +252,7 @@ def test_figures_are_those_that_were_measured(opened: Open) -> None:
     assert ["bicubic", "28.50 / .8500 / –"] in rows
     assert ["lapsr-classic", "31.75 / .8500 / –"] in rows
     assert ["MS-LapSRN, published", "31.74 / .8893 / –"] in rows
-    peers = page.locator("section:has(h2:text-is('Beside other runtimes')) tbody tr")
+    peers = page.locator("section:has(h2:text-is('Other runtimes')) tbody tr")
     assert peers.all_inner_texts() == [
         "lapsr\t1.2.3\t2.00 s\t1.00 x\t2.0e-07",
         "another\t1.2.3\t3.00 s\t1.50 x\t0",
@@ -310,8 +261,8 @@ def test_figures_are_those_that_were_measured(opened: Open) -> None:
 
 
 def test_points_lie_where_the_axes_say(opened: Open) -> None:
-    """Times are 0.1, 1 and 10 s, sizes 16 times each other: on logarithmic axes equal steps, and
-    the mark of 1 s is as high as the tick "1 s"."""
+    """Times are 0.1, 1 and 10 s, and each size is 16 times the one before: equal steps on
+    logarithmic axes. The marker of 1 s is as high as the tick "1 s"."""
     page = opened(report_page(replace(EMPTY, speeds=FULL.speeds), []))
     chart = page.locator(".chart")
 
@@ -338,27 +289,7 @@ def test_bars_are_as_long_as_what_they_stand_for(opened: Open) -> None:
     assert page.locator(".strong .word").all_text_contents() == ["network"]
 
 
-# How it is read
-
-
-TEXTS = """all => all.filter(each => [...each.childNodes].some(
-    node => node.nodeType === 3 && node.textContent.trim()) && each.getClientRects().length
-).map(each => {
-    const style = getComputedStyle(each);
-    const scale = each.getScreenCTM ? each.getScreenCTM().a : 1;
-    const ink = each instanceof SVGElement ? style.fill : style.color;
-    const behind = part => getComputedStyle(part).backgroundColor;
-    let paper = each;
-    while (behind(paper) === "rgba(0, 0, 0, 0)") paper = paper.parentElement;
-    return [each.textContent.trim(), scale * parseFloat(style.fontSize), ink, behind(paper)];
-})"""
-
-
-def luminance(colour: str) -> float:
-    """WCAG 2.2's relative luminance."""
-    parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
-    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+# Legibility
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -373,8 +304,7 @@ def test_text_is_large_enough_and_stands_out(
     assert len(texts) > 100
     for text, size, ink, paper in texts:
         assert size >= 12, text
-        bright, dark = sorted((luminance(ink), luminance(paper)), reverse=True)
-        assert (bright + 0.05) / (dark + 0.05) >= 4.5, (text, ink, paper)
+        assert contrast(ink, paper) >= 4.5, (text, ink, paper)
     dark_paper = luminance(
         page.locator("body").evaluate("e => getComputedStyle(e).backgroundColor")
     )
@@ -403,13 +333,13 @@ def test_without_a_script_all_pictures_are_seen(opened: Open) -> None:
     page = opened(two(RED, BLUE, GREEN), java_script_enabled=False)
     middles = [seen(picture)[60, 150].tolist() for picture in page.locator("img").all()]
     assert middles == [list(RED), list(BLUE), list(GREEN)]
-    assert page.locator(".shot p").all_inner_texts() == ["A", "B", "HR"]
+    assert page.locator(".picture p").all_inner_texts() == ["A", "B", "HR"]
 
 
-# What a hand does
+# Interaction
 
 
-def test_the_mouse_drags_the_boundary(opened: Open) -> None:
+def test_the_mouse_drags_the_divider(opened: Open) -> None:
     page = opened(two(RED, BLUE))
     assert_cut_at(page, 0.5, RED, BLUE)
     box = page.locator(".frame").bounding_box()
@@ -424,7 +354,7 @@ def test_the_mouse_drags_the_boundary(opened: Open) -> None:
         assert_cut_at(page, share, RED, BLUE)
 
 
-def test_a_finger_drags_the_boundary(opened: Open) -> None:
+def test_a_finger_drags_the_divider(opened: Open) -> None:
     page = opened(two(RED, BLUE), width=390, height=844, has_touch=True, is_mobile=True)
     box = page.locator(".frame").bounding_box()
     assert box is not None
@@ -437,14 +367,14 @@ def test_a_finger_drags_the_boundary(opened: Open) -> None:
     assert_cut_at(page, 0.75, RED, BLUE)
 
 
-def test_keys_move_the_boundary_and_it_shows_who_has_them(opened: Open) -> None:
+def test_keys_move_the_divider_and_the_focus_is_visible(opened: Open) -> None:
     page = opened(two(RED, BLUE))
     before = seen(page.locator(".frame"))
     for _ in range(10):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.className") == "handle":
             break
-    handle = page.get_by_role("slider", name="Boundary between the pictures")
+    handle = page.get_by_role("slider", name="Divider between the pictures")
     assert handle.evaluate("handle => handle === document.activeElement")
     assert (seen(page.locator(".frame")) != before).any()
     for _ in range(20):
@@ -465,20 +395,20 @@ def test_of_three_pictures_any_two_are_compared(opened: Open) -> None:
     assert_cut_at(page, 0.5, RED, GREEN)
     left.select_option(label="B")
     assert_cut_at(page, 0.5, BLUE, GREEN)
-    left.select_option(label="HR")  # what is on the right already: they change places
+    left.select_option(label="HR")  # shown on the right already: the sides are swapped
     assert_cut_at(page, 0.5, GREEN, BLUE)
     assert right.locator("option:checked").inner_text() == "B"
 
 
 def coordinates(blue: int) -> Pixels:
-    """Red is the column, green the row."""
+    """Pixels whose red is the column and whose green is the row."""
     rows, columns = np.mgrid[:250, :256]
     return np.stack([columns, rows, np.full_like(rows, blue)], axis=-1).astype(np.uint8)
 
 
 @pytest.mark.parametrize("by", ["mouse", "keys"])
 def test_enlarged_pixels_are_squares_and_both_pictures_move_together(opened: Open, by: str) -> None:
-    """Every pixel says where it comes from and from which picture."""
+    """The colour of every pixel says where it comes from and from which picture."""
     pair = Example(title="", pictures={"A": coordinates(0), "B": coordinates(255)})
     section = Section(title="", parts=[figure(pair)])
     page = opened("".join(document("zoom", {}, [section])), width=600, height=800)
@@ -488,13 +418,13 @@ def test_enlarged_pixels_are_squares_and_both_pictures_move_together(opened: Ope
     assert box is not None
 
     def origin() -> tuple[int, int]:
-        """What of the enlarged picture is seen at the upper left; the rest follows from it."""
+        """The zoomed pixel at the upper left of the view, from which all others follow."""
         pixels = seen(page.locator(".frame")).astype(int)
         height, width = pixels.shape[:2]
         rows, columns = np.mgrid[:height, :width]
         free = (abs(columns - width / 2) > HANDLE) & (rows > 5) & (rows < height - 5)
         free &= (columns > 5) & (columns < width - 5)
-        # Which offset a row, and a column, would have to have; then all pixels have to agree.
+        # The offsets that one row and one column allow; then all pixels have to agree.
         across, down = columns[50][free[50]], rows[:, 10][free[:, 10]]
         left = [x for x in range(1024) if ((x + across) // 4 == pixels[50, free[50], 0]).all()]
         top = [y for y in range(1000) if ((y + down) // 4 == pixels[free[:, 10], 10, 1]).all()]
@@ -535,7 +465,7 @@ def test_a_large_picture_fits_or_has_its_own_pixels(opened: Open, name: str, wid
     assert_cut_at(page, 0.5, RED, BLUE)
 
 
-# What names may hold
+# Hostile names
 
 NASTY = (
     "<script>window.hacked = 1</script>\"'><img src=x onerror='window.hacked = 1'>\udcff\n{{ 7 }}"
@@ -543,7 +473,7 @@ NASTY = (
 SHOWN = NASTY.replace("\udcff", "\\udcff").replace("\n", "\\n")
 
 
-def test_names_do_no_harm(opened: Open) -> None:
+def test_hostile_names_are_shown_as_text(opened: Open) -> None:
     results = replace(
         FULL,
         command=NASTY,
@@ -564,7 +494,7 @@ def test_names_do_no_harm(opened: Open) -> None:
 
 
 def test_the_pages_policy_stops_what_is_not_its_own(chromium: Browser, tmp_path: Path) -> None:
-    """Even if markup came through, nothing runs and nothing is fetched."""
+    """Even if markup were not escaped, no script would run and nothing would be fetched."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         foreign = Markup(
             "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>"
@@ -609,11 +539,11 @@ def test_pictures_are_embedded_without_loss(tmp_path: Path, grey: bool) -> None:
 @pytest.mark.parametrize(
     ("pictures", "message"),
     [
-        ({"a": plain(RED)}, "two pictures"),
+        ({"a": plain(RED)}, "at least two pictures"),
         ({"a": plain(RED), "b": plain(RED, 10, 20)}, "a has 300 x 120 pixels, b has 10 x 20"),
-        ({"a": plain(RED), "b": plain(RED).astype(np.uint16)}, "b is not grey or RGB"),
-        ({"a": plain(RED), "b": plain(RED)[..., :2]}, "b is not grey or RGB"),
-        ({"a": plain(RED, 16_384, 1), "b": plain(RED, 16_384, 1)}, "more than 16383"),
+        ({"a": plain(RED), "b": plain(RED).astype(np.uint16)}, "b is not 8-bit grey or RGB"),
+        ({"a": plain(RED), "b": plain(RED)[..., :2]}, "b is not 8-bit grey or RGB"),
+        ({"a": plain(RED, 16_384, 1), "b": plain(RED, 16_384, 1)}, "wider or higher than 16383"),
     ],
 )
 def test_pictures_that_cannot_be_compared_are_refused(

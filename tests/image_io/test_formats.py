@@ -1,4 +1,4 @@
-"""Every kind of picture in every format; what one library wrote, the other reads."""
+"""Every kind of picture in every format, checked against a second library."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def noise(*shape: int, depth: int = 8, seed: int = 0) -> Samples:
 
 
 def smooth(*shape: int) -> Samples:
-    """Slow ramps, on which encoders with loss lose little."""
+    """Smooth gradients, of which lossy encoders lose little."""
     rows, columns = np.mgrid[: shape[0], : shape[1]]
     planes = [rows * 2 + 40, columns * 2 + 20, 200 - rows - columns][: (*shape, 1)[2]]
     return np.dstack(planes).astype(np.uint8).reshape(shape)
@@ -75,10 +75,10 @@ def pictures(draw: st.DrawFn) -> Picture:
     suffix=st.sampled_from([".png", ".tiff", ".webp", ".avif", ".jpg", ".bmp", ".gif"]),
     turned=st.integers(1, 8),
 )
-def test_every_kind_of_picture_goes_round(
+def test_every_kind_of_picture_round_trips(
     tmp_path: Path, picture: Picture, suffix: str, turned: int
 ) -> None:
-    """Size, mode, depth, profile and orientation result; pixels too where nothing may be lost."""
+    """Size, mode, depth, profile and orientation; the pixels too in lossless formats."""
     profile = drawn_files.icc(b"RGB " if picture.pixels.ndim == 3 else b"GRAY")
     said = Metadata(icc_profile=profile, exif=drawn_files.exif("<", turned, thumbnail=False))
     path = tmp_path / f"a{suffix}"
@@ -86,7 +86,7 @@ def test_every_kind_of_picture_goes_round(
     write(given, path, Encoding(lossless=suffix == ".webp", background=WHITE))
     back = read(path)
     (frame,) = back.frames
-    # Orientation is that of the metadata of a picture: it is applied when read, once.
+    # The orientation in the metadata is applied once, when the file is read.
     sideways = turned >= 5 and suffix not in (".avif", ".bmp", ".gif", ".tiff")
     assert frame.pixels.shape[:2] == picture.pixels.shape[:2][:: -1 if sideways else 1]
     assert frame.depth == (picture.depth if holds_depth(path) else 8)
@@ -105,7 +105,7 @@ def test_every_kind_of_picture_goes_round(
 @pytest.mark.parametrize("suffix", [".png", ".tiff"])
 @pytest.mark.parametrize("depth", [8, 16])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
-def test_pixels_are_exact_by_another_library(
+def test_pixels_are_exact_in_another_library(
     tmp_path: Path, suffix: str, depth: int, channels: int
 ) -> None:
     samples = noise(13, 9, channels, depth=depth)
@@ -124,7 +124,7 @@ def test_pixels_are_exact_by_another_library(
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize("depth", [8, 16])
-def test_a_png_by_its_specification_is_read(tmp_path: Path, channels: int, depth: int) -> None:
+def test_a_png_made_by_the_specification_is_read(tmp_path: Path, channels: int, depth: int) -> None:
     samples = noise(5, 7, channels, depth=depth)
     (tmp_path / "a.png").write_bytes(drawn_files.png(samples))
     (frame,) = read(tmp_path / "a.png").frames
@@ -137,8 +137,8 @@ def test_a_png_by_its_specification_is_read(tmp_path: Path, channels: int, depth
 
 
 @pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
-def test_a_grey_that_is_clear(tmp_path: Path, depth: int) -> None:
-    """tRNS of every depth: Pillow forgets to scale those of 2 and 4 bits."""
+def test_transparent_grey(tmp_path: Path, depth: int) -> None:
+    """tRNS at every depth: Pillow does not scale those of 2 and 4 bits."""
     most = (1 << depth) - 1
     greys = [0, 1, most, 1]
     bits = "".join(f"{grey:0{depth}b}" for grey in greys)
@@ -153,7 +153,7 @@ def test_a_grey_that_is_clear(tmp_path: Path, depth: int) -> None:
 
 
 @pytest.mark.parametrize("depth", [8, 16])
-def test_a_colour_that_is_clear(tmp_path: Path, depth: int) -> None:
+def test_transparent_colour(tmp_path: Path, depth: int) -> None:
     samples = noise(3, 4, 3, depth=depth)
     clear = samples[1, 2].astype(">u2").tobytes()
     (tmp_path / "a.png").write_bytes(drawn_files.png(samples, (b"tRNS", clear)))
@@ -165,7 +165,7 @@ def test_a_colour_that_is_clear(tmp_path: Path, depth: int) -> None:
     assert np.array_equal(frame.alpha, expected)
 
 
-def test_palettes_become_what_they_mean(tmp_path: Path) -> None:
+def test_palettes_become_rgb_and_alpha(tmp_path: Path) -> None:
     colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
     image = Image.new("P", (3, 1))
     image.putpalette([value for colour in colours for value in colour])
@@ -187,8 +187,8 @@ def test_palettes_become_what_they_mean(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("photometric", ["white is zero", "multiplied", "unspecified"])
-def test_16_bit_tiffs_that_mean_something_else(tmp_path: Path, photometric: str) -> None:
-    """Inverted grey, colours multiplied with alpha, and a sample that is no alpha."""
+def test_16_bit_tiffs_with_other_sample_meanings(tmp_path: Path, photometric: str) -> None:
+    """Inverted grey, premultiplied alpha, and an extra sample that is not alpha."""
     extra = {"multiplied": (0x0152, 3, 1, b"\1\0"), "unspecified": (0x0152, 3, 1, b"\0\0")}
     samples = noise(4, 5, 1 if photometric == "white is zero" else 4, depth=16)
     if photometric == "multiplied":
@@ -226,10 +226,10 @@ def tiff(samples: Samples, photometric: int, *extra: drawn_files.Entry, kind: in
     ("samples", "photometric", "kind", "named"),
     [
         (np.zeros((2, 2, 3), np.float32), 2, 3, "floating-point"),
-        (np.zeros((2, 2, 1), np.uint32), 1, 1, "32 bits"),
+        (np.zeros((2, 2, 1), np.uint32), 1, 1, "32-bit samples"),
         (np.zeros((2, 2, 1), np.int16), 1, 2, "signed"),
         (np.zeros((2, 2, 3), np.uint8), 8, 1, "CIELAB"),
-        (np.zeros((2, 2, 4), np.uint16), 5, 1, "16 bits a sample are supported in RGB and grey"),
+        (np.zeros((2, 2, 4), np.uint16), 5, 1, "16-bit samples are supported in RGB and grey"),
     ],
 )
 def test_other_samples_are_refused_by_name(
@@ -242,7 +242,9 @@ def test_other_samples_are_refused_by_name(
 
 @pytest.mark.parametrize("depth", [8, 16])
 @pytest.mark.parametrize("grey", [False, True])
-def test_alpha_is_flattened_where_there_is_none(tmp_path: Path, depth: int, grey: bool) -> None:
+def test_alpha_is_flattened_in_formats_without_alpha(
+    tmp_path: Path, depth: int, grey: bool
+) -> None:
     shape = (31, 17) if grey else (31, 17, 3)
     pixels, alpha = noise(*shape, depth=depth), noise(31, 17, depth=depth, seed=1)
     path = tmp_path / "a.bmp"
@@ -259,7 +261,7 @@ def test_alpha_is_flattened_where_there_is_none(tmp_path: Path, depth: int, grey
     assert error <= (0.5 if depth == 8 else 0.51)
 
 
-def test_alpha_survives_where_it_can(tmp_path: Path) -> None:
+def test_alpha_is_kept_in_formats_with_alpha(tmp_path: Path) -> None:
     pixels, alpha = smooth(24, 30, 3), noise(24, 30)
     for suffix in (".png", ".webp", ".tiff", ".avif"):
         path = tmp_path / f"a{suffix}"
@@ -287,14 +289,14 @@ def test_16_bits_become_8_by_rounding(tmp_path: Path) -> None:
     whole = photo(Picture(every))
     assert losses(whole, Path("a.png")) == ()
     (said,) = losses(whole, Path("a.webp"))
-    assert "16 bits" in said
+    assert "16-bit" in said
     write(whole, tmp_path / "a.webp", Encoding(lossless=True))
     got = read(tmp_path / "a.webp").frames[0].pixels[..., 0]
     assert np.array_equal(got, np.floor(every / 257 + 0.5))
 
 
 def moving(count: int = 4, *, alpha: bool = False) -> list[Picture]:
-    """A square that moves over a still ground."""
+    """A square that moves across a constant background."""
     frames = []
     for number in range(count):
         pixels = np.full((20, 28, 3), 255, np.uint8)
@@ -348,8 +350,8 @@ def test_an_animation_looks_the_same_to_libvips(tmp_path: Path, suffix: str) -> 
         assert np.array_equal(got[..., :3][want.alpha > 0], want.pixels[want.alpha > 0])
 
 
-def test_pillows_animations_are_read_whole(tmp_path: Path) -> None:
-    """Frames that cover only what changed, blended and disposed of, as Pillow shows them."""
+def test_animations_of_pillow_are_read_completely(tmp_path: Path) -> None:
+    """Frames that cover only what changed, with blending and disposal, as Pillow shows them."""
     drawn = [to_pil(frame) for frame in moving(alpha=True)]
     for name, options in (
         ("a.gif", {"disposal": 2}),
@@ -390,18 +392,18 @@ def test_pages_go_into_tiff_alone(tmp_path: Path) -> None:
     assert pyvips.Image.new_from_buffer(path.read_bytes(), "").get("n-pages") == 3
     for suffix in (".jpg", ".png", ".webp"):
         assert not holds_frames(suffix, timed=False)
-        with pytest.raises(UnwritablePicture, match="several pages; give -f tiff"):
+        with pytest.raises(UnwritablePicture, match="several pages; use -f tiff"):
             write(whole, tmp_path / f"a{suffix}")
     animation = Photo(tuple(moving()), "GIF", False, timing=Timing((50,) * 4))
     for suffix in (".jpg", ".bmp"):
         assert not holds_frames(suffix, timed=True)
-        with pytest.raises(UnwritablePicture, match="an animation; give -f webp"):
+        with pytest.raises(UnwritablePicture, match="an animation; use -f webp"):
             write(animation, tmp_path / f"a{suffix}")
     assert "timing" in losses(animation, path)[0]
 
 
-def test_a_smaller_copy_in_a_tiff_is_no_page(tmp_path: Path) -> None:
-    """Two directories for the same strip; the second says whether it is a page or a preview."""
+def test_a_reduced_copy_in_a_tiff_is_not_a_page(tmp_path: Path) -> None:
+    """Two directories for the same strip; the second is either a page or a preview."""
     for kind, count in ((0, 2), (1, 1)):
         first = bytearray(tiff(noise(8, 8, 1), 1))
         at = len(first)
@@ -414,8 +416,8 @@ def test_a_smaller_copy_in_a_tiff_is_no_page(tmp_path: Path) -> None:
         assert probe(tmp_path / "a.tif").frames == count
 
 
-def test_cmyk_goes_through_its_profile_or_the_plain_formula(tmp_path: Path) -> None:
-    """Adobe's JPEGs are stored inverted: ink must come out as ink."""
+def test_cmyk_without_a_profile_is_converted_by_the_naive_formula(tmp_path: Path) -> None:
+    """Adobe's JPEGs are stored inverted: ink must still be ink."""
     inks = {"cyan": (255, 0, 0, 0), "black": (0, 0, 0, 255), "none": (0, 0, 0, 0)}
     expected = {"cyan": (0, 255, 255), "black": (0, 0, 0), "none": (255, 255, 255)}
     for name, ink in inks.items():
@@ -449,19 +451,19 @@ def test_a_cmyk_profile_is_used_and_dropped(tmp_path: Path) -> None:
         assert np.array_equal(back.frames[0].pixels, np.asarray(expected))
         plain = np.asarray(stored.convert("RGB")).astype(int)
         assert np.abs(back.frames[0].pixels - plain).max() > 10, "the profile makes no difference"
-        assert back.warnings == ("CMYK became sRGB by its profile",)
+        assert back.warnings == ("CMYK converted to sRGB by its profile",)
         assert back.metadata.icc_profile is None
 
 
 def cmyk_profile() -> bytes:
-    """The one that libvips carries."""
+    """The one in libvips."""
     ink = pyvips.Image.black(2, 2, bands=3).copy(interpretation="srgb")
     profile: bytes = ink.icc_export(output_profile="cmyk").get("icc-profile-data")
     return profile
 
 
-def test_colours_become_srgb_where_no_profile_can_go(tmp_path: Path) -> None:
-    """Display P3 red is outside sRGB; a BMP that kept the numbers would show another red."""
+def test_colours_become_srgb_in_formats_without_profiles(tmp_path: Path) -> None:
+    """Display P3 red is outside sRGB: with the same values, a BMP would show another red."""
     p3 = drawn_files.icc(gamma=2.2)
     pixels = np.full((4, 4, 3), (200, 100, 60), np.uint8)
     said = Metadata(icc_profile=p3)
@@ -483,7 +485,7 @@ def test_colours_become_srgb_where_no_profile_can_go(tmp_path: Path) -> None:
     assert abs(int(got[0]) - 200) > 5
 
 
-def test_a_grey_profile_does_not_go_into_a_webp(tmp_path: Path) -> None:
+def test_a_grey_profile_is_not_written_into_a_webp(tmp_path: Path) -> None:
     said = Metadata(icc_profile=drawn_files.icc(b"GRAY", gamma=1.0))
     write(photo(Picture(np.full((4, 4), 55, np.uint8)), metadata=said), tmp_path / "a.webp")
     back = read(tmp_path / "a.webp")
@@ -545,7 +547,7 @@ def test_options_name_their_flag() -> None:
             Encoding(**options)
 
 
-def test_names_and_what_they_hold() -> None:
+def test_suffixes_and_what_their_formats_support() -> None:
     assert suffix_for(".HEIC") == ".jpg"
     assert suffix_for(".Png") == ".Png"
     assert [holds_alpha(s) for s in (".jpg", ".bmp", "a.b.PNG", ".gif")] == [
@@ -560,12 +562,12 @@ def test_names_and_what_they_hold() -> None:
     assert holds_frames(".tiff", timed=True)
     with pytest.raises(UnwritablePicture, match=r"cannot write \.heic"):
         holds_alpha("a.heic")
-    with pytest.raises(UnwritablePicture, match=r"16384 x 1 pixels are more than WEBP holds"):
+    with pytest.raises(UnwritablePicture, match=r"16384 x 1 pixels exceed the limit of WEBP"):
         check_size(Path("a.webp"), 1, 16_384)
     check_size(Path("a.webp"), 1, 16_383)
 
 
-def test_images_of_pillow_and_back() -> None:
+def test_pil_images_and_back() -> None:
     for mode, channels, alpha in (
         ("1", 2, False),
         ("P", 3, False),
@@ -595,7 +597,7 @@ def test_heic_is_read(tmp_path: Path) -> None:
     heif.from_pillow(Image.fromarray(pixels)).save(path, quality=95, exif=b"Exif\0\0" + block)
     back = read(path)
     assert (back.form, back.lossy) == ("HEIF", True)
-    # The orientation of EXIF is also that of the container, and applied once.
+    # EXIF and the container have the same orientation; it is applied once.
     upright = np.rot90(pixels, -1) if back.frames[0].height == 64 else pixels
     assert np.abs(back.frames[0].pixels.astype(int) - upright).mean() < 6
     assert back.metadata.exif is not None
@@ -603,6 +605,34 @@ def test_heic_is_read(tmp_path: Path) -> None:
     assert kept[0x8769, 0x927C] == drawn_files.MAKER_NOTE
     assert kept[0, 0x0112] == b"\1\0"
     assert (probe(path).height, probe(path).width) == back.frames[0].pixels.shape[:2]
+
+
+def test_the_size_of_a_heic_is_checked_before_it_is_decoded(tmp_path: Path) -> None:
+    """Its coded pixels are zeros: decoding them fails, but not because of the limit."""
+    heif = pytest.importorskip("pillow_heif")
+    path = tmp_path / "a.heic"
+    heif.from_pillow(Image.fromarray(smooth(48, 64, 3))).save(path)
+    data = bytearray(path.read_bytes())
+    coded = data.index(b"mdat") + 4
+    data[coded:] = bytes(len(data) - coded)
+    path.write_bytes(data)
+    with pytest.raises(UnreadablePicture, match="damaged"):
+        read(path)
+    with pytest.raises(UnreadablePicture, match="64 x 48 = 3072 pixels, more than --max-pixels"):
+        read(path, max_pixels=3071)
+    header = probe(path)
+    assert (header.form, header.height, header.width, header.channels) == ("HEIF", 48, 64, 3)
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("RGB", 3), ("RGBA", 4)])
+def test_the_channels_of_a_heic_are_known_before_it_is_decoded(
+    tmp_path: Path, mode: str, channels: int
+) -> None:
+    heif = pytest.importorskip("pillow_heif")
+    heif.from_pillow(Image.new(mode, (64, 48))).save(tmp_path / "a.heic")
+    frame = read(tmp_path / "a.heic").frames[0]
+    read_channels = np.atleast_3d(frame.pixels).shape[2] + (frame.alpha is not None)
+    assert probe(tmp_path / "a.heic").channels == read_channels == channels
 
 
 def test_heic_without_the_extra_names_it(tmp_path: Path) -> None:

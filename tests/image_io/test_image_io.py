@@ -1,4 +1,4 @@
-"""Doors and guards: what is no picture, what is too large, what is damaged, odd names."""
+"""Files that are not pictures, too large, damaged or oddly named; headers; threads."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def photo(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8 | np.uint16]]) -
 
 @pytest.mark.parametrize("suffix", sorted(SUFFIXES))
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_every_format_goes_in_and_out(tmp_path: Path, suffix: str, mode: str) -> None:
+def test_every_format_is_read_and_written(tmp_path: Path, suffix: str, mode: str) -> None:
     path = draw(tmp_path / f"in{suffix}", 33, 21, mode)
     first = read(path)
     assert (first.form, first.warnings) == (SUFFIXES[suffix], ())
@@ -45,14 +45,14 @@ def test_every_format_goes_in_and_out(tmp_path: Path, suffix: str, mode: str) ->
     with Image.open(again) as image:
         assert image.format == SUFFIXES[suffix]
         assert image.size == (33, 21)
-    # WebP has no grey: it comes back as RGB, whose planes are equal.
+    # WebP has no grey: it becomes RGB with equal planes.
     assert read(again).frames[0].pixels.shape[:2] == (21, 33)
     error = np.abs(read(again).frames[0].pixels.astype(int) - first.frames[0].pixels).max()
     assert error <= (24 if first.lossy else 0)
 
 
 def test_damaged_files_are_named(tmp_path: Path) -> None:
-    """One line that begins with the path, for whatever may lie in a folder of pictures."""
+    """One line that begins with the path, for anything that may be in a folder of pictures."""
     good = draw(tmp_path / "good.jpg", 64, 64).read_bytes()
     with zipfile.ZipFile(tmp_path / "zip.jpg", "w") as archive:
         archive.writestr("a", "b")
@@ -101,7 +101,7 @@ def flipped(data: bytes, at: int) -> bytes:
     return data[:at] + bytes([data[at] ^ 0xFF]) + data[at + 1 :]
 
 
-def test_what_is_no_file_is_refused_without_waiting(tmp_path: Path) -> None:
+def test_what_is_not_a_regular_file_is_refused_without_blocking(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "device.png").symlink_to("/dev/zero")
@@ -135,7 +135,7 @@ def test_the_pixels_of_all_frames_count(tmp_path: Path) -> None:
 
 
 def test_a_bomb_is_one_line_and_nothing_on_stderr(tmp_path: Path) -> None:
-    """Above Pillow's own limits, which warn and raise, only ours counts."""
+    """After ``configure_pillow``, Pillow neither warns nor raises, and only max_pixels counts."""
     header = struct.pack(">IIBBBBB", 40_000, 40_000, 8, 2, 0, 0, 0)
     bomb = b"\x89PNG\r\n\x1a\n" + drawn_files.chunk(b"IHDR", header)
     (tmp_path / "bomb.png").write_bytes(bomb + drawn_files.chunk(b"IDAT", b"") * 2)
@@ -145,6 +145,7 @@ def test_a_bomb_is_one_line_and_nothing_on_stderr(tmp_path: Path) -> None:
     Image.new("1", (10_000, 9_000)).save(tmp_path / "large.png")
     code = (
         "import sys; from pathlib import Path; from lapsr_cli import errors, image_io\n"
+        "image_io.configure_pillow()\n"
         "for path in sys.argv[1:]:\n"
         "    try: print(image_io.read(Path(path), max_pixels=10**8).frames[0].width)\n"
         "    except errors.UnreadablePicture as error: print(error)\n"
@@ -160,7 +161,7 @@ def test_a_bomb_is_one_line_and_nothing_on_stderr(tmp_path: Path) -> None:
 
 
 def test_warnings_of_decoders_do_not_reach_stderr(tmp_path: Path) -> None:
-    """An APNG with a bad control chunk, a TIFF cut short, a 16-bit PNG with a bad profile."""
+    """An APNG with a bad control chunk, a damaged TIFF, a 16-bit PNG with a bad profile."""
     samples = np.zeros((4, 4, 3), np.uint8)
     (tmp_path / "a.png").write_bytes(drawn_files.png(samples, (b"acTL", bytes(8))))
     deep = drawn_files.png(samples.astype(np.uint16), (b"iCCP", b"x\0\0junk"), (b"tIME", b"12"))
@@ -171,6 +172,7 @@ def test_warnings_of_decoders_do_not_reach_stderr(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(flipped((tmp_path / name).read_bytes(), 2000))
     code = (
         "import sys; from pathlib import Path; from lapsr_cli import errors, image_io\n"
+        "image_io.configure_pillow()\n"
         "for path in sys.argv[1:]:\n"
         "    try: image_io.read(Path(path), strip_metadata=True)\n"
         "    except errors.UnreadablePicture as error: print(error)\n"
@@ -183,11 +185,11 @@ def test_warnings_of_decoders_do_not_reach_stderr(tmp_path: Path) -> None:
     assert [line.partition(":")[0][-5:] for line in done.stdout.splitlines()] == ["c.tif", "d.tif"]
 
 
-def test_content_counts_not_the_name(tmp_path: Path) -> None:
+def test_the_content_decides_the_format_not_the_name(tmp_path: Path) -> None:
     draw(tmp_path / "a.png").rename(tmp_path / "a.jpg")
     back = read(tmp_path / "a.jpg")
     assert back.form == "PNG"
-    assert back.warnings == ("its name says JPEG, but it is PNG",)
+    assert back.warnings == ("its suffix says JPEG, but its content is PNG",)
 
 
 @pytest.mark.parametrize("name", [b"a\nb", b"\xff\xfe", "ü 漢".encode(), b"-n; $(x) %s {}"])
@@ -214,7 +216,7 @@ def test_only_the_first_picture_of_a_phones_jpeg(tmp_path: Path) -> None:
 
 
 def test_many_threads_read_and_write_at_once(tmp_path: Path) -> None:
-    """8 and 16 bits, every format: the same pictures as one after another."""
+    """8 and 16 bits, PNG and TIFF: the pictures are the same as without threads."""
     rng = np.random.default_rng(0)
     sources = [rng.integers(0, 65536, (50, 60, 3), np.uint16) for _ in range(6)]
     sources = [s if i % 2 else (s >> 8).astype(np.uint8) for i, s in enumerate(sources)]
@@ -230,7 +232,7 @@ def test_many_threads_read_and_write_at_once(tmp_path: Path) -> None:
 
 
 @given(st.data())
-def test_flipped_bytes_give_a_picture_or_one_error(
+def test_random_bytes_result_in_a_picture_or_an_error(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     folder = tmp_path_factory.mktemp("flip")
@@ -255,7 +257,7 @@ def test_a_picture_too_long_for_the_format_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tiff", ".bmp"])
-def test_a_disk_that_takes_no_more_leaves_no_half_picture(tmp_path: Path, suffix: str) -> None:
+def test_a_full_disk_leaves_no_incomplete_file(tmp_path: Path, suffix: str) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (100, 100), np.uint8)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
@@ -268,7 +270,7 @@ def test_a_disk_that_takes_no_more_leaves_no_half_picture(tmp_path: Path, suffix
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp"])
-def test_a_probe_reads_the_beginning_alone(tmp_path: Path, suffix: str) -> None:
+def test_probe_reads_only_the_header(tmp_path: Path, suffix: str) -> None:
     counters = getattr(psutil.Process(), "io_counters", None)
     if counters is None or not hasattr(counters(), "read_chars"):
         pytest.skip("this system does not count the bytes that a process reads")
@@ -281,8 +283,8 @@ def test_a_probe_reads_the_beginning_alone(tmp_path: Path, suffix: str) -> None:
     assert counters().read_chars - before < 1 << 20
 
 
-def test_a_probe_finds_what_lies_far_behind_the_beginning(tmp_path: Path) -> None:
-    """A clear colour after more text than is read at first: the sample behind it counts."""
+def test_probe_finds_transparency_after_long_texts(tmp_path: Path) -> None:
+    """tRNS comes after more text than is read at first."""
     text = PngInfo()
     text.add_text("comment", "x" * 200_000)
     image = Image.new("P", (5, 4))

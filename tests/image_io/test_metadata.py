@@ -1,8 +1,10 @@
-"""What files say beside their pixels: carried over, corrected where wrong, refused if broken."""
+"""Metadata: copied, corrected where the new picture makes it wrong, refused if damaged."""
 
 from __future__ import annotations
 
+import re
 import struct
+import tracemalloc
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +17,12 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from lapsr_cli.errors import UnreadablePicture, UnwritablePicture
-from lapsr_cli.image_io import Encoding, Metadata, Photo, losses, read, write
+from lapsr_cli.image_io import Encoding, Metadata, Photo, losses, probe, read, write
 from lapsr_cli.image_io import exif as block_of
-from lapsr_cli.image_io.ifd import Damaged
+from lapsr_cli.image_io import xmp as packet_of
+from lapsr_cli.image_io.damage import Damaged
+from lapsr_cli.image_io.ifd import Directory, layout_of
+from lapsr_cli.image_io.tiff_pages import pages_of
 from lapsr_cli.pixels.picture import Picture
 from tests import drawn_files
 from tests.drawn_files import IPTC, MAKER_NOTE, THUMBNAIL, values
@@ -35,7 +40,7 @@ SIZES = {(0x8769, 0xA002), (0x8769, 0xA003)}
 
 
 def camera(path: Path, order: str = "<", orientation: int = 6) -> Path:
-    """A JPEG as a camera writes it, 40 x 30 before it is turned."""
+    """A JPEG as a camera writes it, 40 x 30 before its orientation is applied."""
     photoshop = b"Photoshop 3.0\0" + b"8BIM\x04\x0c\0\0\0\0\0\x05thumb\0"
     photoshop += b"8BIM\x04\x04\0\0" + struct.pack(">I", len(IPTC)) + IPTC + b"\0"
     app13 = b"\xff\xed" + struct.pack(">H", len(photoshop) + 2) + photoshop
@@ -61,10 +66,10 @@ def number(value: bytes, order: str) -> int:
 
 @pytest.mark.parametrize("suffix", HOLDS_EXIF)
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_everything_a_camera_says_goes_along(tmp_path: Path, suffix: str, order: str) -> None:
+def test_all_metadata_of_a_camera_is_copied(tmp_path: Path, suffix: str, order: str) -> None:
     before = values(drawn_files.exif(order))
     photo = read(camera(tmp_path / "in.jpg", order))
-    assert photo.frames[0].pixels.shape == (40, 30, 3), "turned upright"
+    assert photo.frames[0].pixels.shape == (40, 30, 3), "upright"
     path = tmp_path / f"out{suffix}"
     write(enlarged(photo, 160, 70_000 if suffix in (".png", ".tiff") else 120), path)
     width = 70_000 if suffix in (".png", ".tiff") else 120
@@ -75,7 +80,7 @@ def test_everything_a_camera_says_goes_along(tmp_path: Path, suffix: str, order:
         if place not in SIZES | {(0, 0x0112)} and not (suffix == ".tiff" and place[1] == 0xFDE8):
             assert after[place] == value, place
     assert after[0x8769, 0x927C] == MAKER_NOTE
-    # A size that no SHORT holds becomes a LONG.
+    # A size that exceeds a SHORT becomes a LONG.
     assert number(after[0x8769, 0xA002], order) == width
     assert number(after[0x8769, 0xA003], order) == 160
     if suffix != ".avif":
@@ -96,7 +101,7 @@ def test_everything_a_camera_says_goes_along(tmp_path: Path, suffix: str, order:
 
 
 @pytest.mark.parametrize("suffix", HOLDS_EXIF)
-def test_another_library_reads_it_too(tmp_path: Path, suffix: str) -> None:
+def test_other_libraries_read_the_metadata(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
     write(Photo((Picture(np.zeros((8, 9, 3), np.uint8)),), "PNG", False, SAID), path)
     with Image.open(path) as image:
@@ -128,7 +133,7 @@ def test_another_library_reads_it_too(tmp_path: Path, suffix: str) -> None:
 
 @pytest.mark.parametrize("suffix", [".png", ".tiff"])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
-def test_16_bit_files_keep_all_of_it(tmp_path: Path, suffix: str, channels: int) -> None:
+def test_16_bit_files_keep_all_metadata(tmp_path: Path, suffix: str, channels: int) -> None:
     profile = drawn_files.icc(b"GRAY") if channels < 3 else drawn_files.icc()
     said = replace(SAID, icc_profile=profile)
     pixels = np.full((5, 6, 3) if channels > 2 else (5, 6), 4660, np.uint16)
@@ -150,8 +155,8 @@ def test_16_bit_files_keep_all_of_it(tmp_path: Path, suffix: str, channels: int)
     assert back.metadata.dpi == pytest.approx((300, 150), abs=0.02)
 
 
-def test_display_p3_survives_untouched(tmp_path: Path) -> None:
-    """The bytes of the profile, and pixel values that nobody converted."""
+def test_display_p3_is_unchanged(tmp_path: Path) -> None:
+    """The bytes of the profile and the pixel values."""
     pixels = np.random.default_rng(0).integers(0, 256, (9, 9, 3), np.uint8)
     for suffix in (".png", ".tiff", ".webp"):
         path = tmp_path / f"a{suffix}"
@@ -167,12 +172,12 @@ def test_display_p3_survives_untouched(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [*HOLDS_EXIF, ".bmp", ".gif"])
-def test_strip_metadata_leaves_the_profile_alone(tmp_path: Path, suffix: str) -> None:
+def test_strip_metadata_keeps_only_the_profile(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
     photo = read(camera(tmp_path / "in.jpg"))
     stripped = read(camera(tmp_path / "in.jpg"), strip_metadata=True)
     assert stripped.metadata == Metadata(icc_profile=SAID.icc_profile)
-    assert stripped.frames[0].pixels.shape == (40, 30, 3), "still turned upright"
+    assert stripped.frames[0].pixels.shape == (40, 30, 3), "still upright"
     write(photo, path, Encoding(strip_metadata=True))
     kept = SAID.icc_profile if suffix in HOLDS_EXIF else None
     assert read(path).metadata == Metadata(icc_profile=kept)
@@ -185,7 +190,7 @@ def test_strip_metadata_leaves_the_profile_alone(tmp_path: Path, suffix: str) ->
 def test_exif_orientation_is_applied_and_reset(
     tmp_path: Path, suffix: str, orientation: int
 ) -> None:
-    """Each of the eight: where the corner that is marked in the upright picture comes to lie."""
+    """Each of the eight, by where a marked corner of the upright picture is stored."""
     upright = np.zeros((16, 24), np.uint8)
     upright[:8, :8] = 255
     stored = {
@@ -216,7 +221,7 @@ def test_exif_orientation_is_applied_and_reset(
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", [".png", ".tiff"])
 def test_16_bit_orientation(tmp_path: Path, suffix: str, orientation: int) -> None:
-    """The same turn as for 8 bits, alpha with it."""
+    """The same as for 8 bits, including alpha."""
     deep = np.arange(12, dtype=np.uint16).reshape(3, 4) * 5000
     said = Metadata(exif=drawn_files.exif(orientation=orientation, thumbnail=False))
     path = tmp_path / f"a{suffix}"
@@ -234,8 +239,8 @@ def test_16_bit_orientation(tmp_path: Path, suffix: str, orientation: int) -> No
     assert np.array_equal(frame.alpha, upright // 2)
 
 
-def test_the_block_is_changed_in_place() -> None:
-    """No byte moves: those of the tag that is reset, the cut pointer and the thumbnail differ."""
+def test_exif_is_changed_in_place() -> None:
+    """No byte moves; only the orientation, a cleared pointer and the thumbnail differ."""
     for order in "<>":
         block = drawn_files.exif(order)
         upright = block_of.upright(block)
@@ -251,8 +256,8 @@ def test_the_block_is_changed_in_place() -> None:
         assert values(without) == {k: v for k, v in values(block).items() if k != (0, 0x0112)}
 
 
-def test_small_deviations_of_cameras_do_not_matter(tmp_path: Path) -> None:
-    """An odd type, a missing end, bytes behind it: Pillow cannot write them all."""
+def test_small_deviations_of_cameras_are_accepted(tmp_path: Path) -> None:
+    """An unusual type, a missing end, bytes after it: Pillow cannot write them all."""
     odd = [
         (0x0112, 3, 1, b"\6\0"),
         (0x011A, 2, 4, b"n/a\0"),
@@ -282,13 +287,13 @@ BROKEN = {
 
 @pytest.mark.parametrize("what", sorted(BROKEN))
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
-def test_damaged_exif_is_refused_or_left_out(tmp_path: Path, what: str, suffix: str) -> None:
+def test_damaged_exif_is_refused_or_dropped(tmp_path: Path, what: str, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
     Image.new("RGB", (20, 10)).save(path, exif=b"Exif\0\0" + BROKEN[what])
     with pytest.raises(UnreadablePicture) as caught:
         read(path)
     assert str(caught.value).startswith(f"{path}: its EXIF is damaged (")
-    assert str(caught.value).endswith("; --strip-metadata leaves it out")
+    assert str(caught.value).endswith("; use --strip-metadata to drop it")
     photo = read(path, strip_metadata=True)
     assert photo.metadata == Metadata()
     assert "EXIF is damaged" in photo.warnings[0]
@@ -296,7 +301,7 @@ def test_damaged_exif_is_refused_or_left_out(tmp_path: Path, what: str, suffix: 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tiff", ".avif"])
 @pytest.mark.parametrize("what", ["noise", "cut", "grey"])
-def test_a_damaged_profile_is_refused_or_left_out(tmp_path: Path, suffix: str, what: str) -> None:
+def test_a_damaged_profile_is_refused_or_dropped(tmp_path: Path, suffix: str, what: str) -> None:
     profile = {
         "noise": bytes(range(256)),
         "cut": drawn_files.icc()[:200],
@@ -307,14 +312,14 @@ def test_a_damaged_profile_is_refused_or_left_out(tmp_path: Path, suffix: str, w
     with pytest.raises(UnreadablePicture, match=r"its ICC profile is damaged \(.*--strip-metadata"):
         read(path)
     if what == "grey":
-        with pytest.raises(UnreadablePicture, match="it is for GRAY pixels, and these are RGB"):
+        with pytest.raises(UnreadablePicture, match="it is for GRAY pixels, but these are RGB"):
             read(path)
     photo = read(path, strip_metadata=True)
     assert photo.metadata.icc_profile is None
     assert "ICC profile is damaged" in photo.warnings[0]
 
 
-def test_a_profile_that_cannot_be_unpacked_is_damaged(tmp_path: Path) -> None:
+def test_a_profile_that_cannot_be_decompressed_is_damaged(tmp_path: Path) -> None:
     samples = np.zeros((3, 3, 3), np.uint8)
     path = tmp_path / "a.png"
     path.write_bytes(drawn_files.png(samples, (b"iCCP", b"x\0\0not deflate")))
@@ -323,7 +328,109 @@ def test_a_profile_that_cannot_be_unpacked_is_damaged(tmp_path: Path) -> None:
     assert "ICC profile" in read(path, strip_metadata=True).warnings[0]
 
 
-def test_a_profile_of_rgb_on_grey_is_left_out(tmp_path: Path) -> None:
+_TAGS = [b"<xmp:Thumbnails", b"<xap:Thumbnails>", b"</xmp:Thumbnails>", b"</xap:Thumbnails >"]
+
+
+@given(st.lists(st.sampled_from([*_TAGS, b"</xmp:Thumbnails", b"s", b" a ", b"\n>"])))
+def test_thumbnails_are_removed_as_by_a_regular_expression(parts: list[bytes]) -> None:
+    packet = b"".join(parts)
+    whole = re.compile(rb"<(xmp|xap):Thumbnails\b.*?</\1:Thumbnails\s*>", re.DOTALL)
+    assert packet_of.upright(packet) == whole.sub(b"", packet)
+
+
+@pytest.mark.parametrize("end", [b"", b"</xmp:Thumbnails"])
+def test_unclosed_thumbnails_take_linear_time(end: bytes) -> None:
+    """One regular expression would search four megabytes a quarter of a million times."""
+    packet = b"<xmp:Thumbnails " * (1 << 18) + end
+    assert packet_of.upright(packet) == packet
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+def test_unused_texts_are_not_decompressed(tmp_path: Path, depth: int) -> None:
+    """Sixteen of 32 MiB after the pixels, which Pillow does not read if libvips decodes."""
+    samples = np.zeros((3, 3, 3), np.uint16 if depth == 16 else np.uint8)
+    text = zlib.compress(bytes(32 << 20), 9)
+    texts = [(b"zTXt", b"Raw profile type a%d\0\0" % number + text) for number in range(16)]
+    whole = drawn_files.png(samples)
+    end = whole.rindex(b"IEND") - 4
+    late = b"".join(drawn_files.chunk(kind, content) for kind, content in texts)
+    (tmp_path / "a.png").write_bytes(whole[:end] + late + whole[end:])
+    tracemalloc.start()
+    try:
+        if depth == 16:
+            assert read(tmp_path / "a.png").frames[0].pixels.shape == (3, 3, 3)
+        else:
+            with pytest.raises(UnreadablePicture, match="too large"):
+                read(tmp_path / "a.png")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 64 << 20
+
+
+def test_overlapping_values_are_damaged(tmp_path: Path) -> None:
+    """A thousand tags that share one value of a megabyte would be a gigabyte."""
+    path = tmp_path / "a.tiff"
+    Image.new("L", (2, 2)).save(path)
+    data = path.read_bytes()
+    layout, first = layout_of(data)
+    known = Directory.parse(data, layout, first).entries.values()
+    at = len(data) + 1 << 1
+    entries = [(e.tag, e.type, e.count, data[e.at + 8 : e.at + 12]) for e in known]
+    value_at = struct.pack("<I", at + 2 + 12 * (len(entries) + 1000) + 4)
+    entries += [(0xC000 + number, 7, 1 << 20, value_at) for number in range(1000)]
+    directory = struct.pack("<H", len(entries))
+    for tag, kind, count, where in entries:
+        directory += struct.pack("<HHI", tag, kind, count) + where
+    whole = data[:4] + struct.pack("<I", at) + data[8:]
+    path.write_bytes(whole.ljust(at, b"\0") + directory + bytes(4 + (1 << 20)))
+    tracemalloc.start()
+    try:
+        for look in (read, probe):
+            with pytest.raises(UnreadablePicture, match="the values of a directory overlap"):
+                look(path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 16 << 20
+
+
+def test_overlapping_pages_are_damaged(tmp_path: Path) -> None:
+    """Directories of 4,000 entries, each 14 bytes behind the last, in a file that holds one."""
+    count, step = 4000, 14
+    data = bytearray(b"II*\0" + struct.pack("<I", 8) + bytes(2 + 12 * count + 4 + 100 * step))
+    for number in range(100):
+        at = 8 + number * step
+        struct.pack_into("<H", data, at, count)
+        struct.pack_into("<I", data, at + 2 + 12 * count, at + step)
+    (tmp_path / "a.tiff").write_bytes(data)
+    with pytest.raises(UnreadablePicture, match="its directories overlap"):
+        probe(tmp_path / "a.tiff")
+
+
+def test_a_profile_shared_by_pages_is_kept_once() -> None:
+    """Two hundred pages, one profile of a megabyte."""
+    count, size = 200, 2 + 3 * 12 + 4
+    value_at = 8 + count * size
+    data = bytearray(b"II*\0" + struct.pack("<I", 8))
+    for number in range(count):
+        data += struct.pack("<H", 3)
+        data += struct.pack("<HHII", 0x0100, 3, 1, 7) + struct.pack("<HHII", 0x0101, 3, 1, 5)
+        data += struct.pack("<HHII", 0x8773, 7, 1 << 20, value_at)
+        data += struct.pack("<I", 8 + (number + 1) * size if number < count - 1 else 0)
+    whole = bytes(data) + bytes(1 << 20)
+    tracemalloc.start()
+    try:
+        pages = pages_of(whole)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert [page.size for page in pages] == [(5, 7)] * count
+    assert len(pages[0].directory.entries[0x8773].value) == 1 << 20
+    assert peak < 16 << 20
+
+
+def test_an_rgb_profile_of_a_grey_picture_is_dropped(tmp_path: Path) -> None:
     Image.new("L", (4, 4), 80).save(tmp_path / "a.jpg", icc_profile=drawn_files.icc())
     photo = read(tmp_path / "a.jpg")
     assert photo.metadata.icc_profile is None
@@ -331,7 +438,7 @@ def test_a_profile_of_rgb_on_grey_is_left_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["exif", "xmp", "iptc"])
-def test_what_a_jpeg_cannot_hold_is_said(tmp_path: Path, key: str) -> None:
+def test_metadata_too_long_for_a_jpeg_is_an_error(tmp_path: Path, key: str) -> None:
     long = b"\x1c\x02\x78\x80\x04" + bytes(70_000)
     if key == "exif":
         long = b"II*\0\x08\0\0\0" + drawn_files.ifd("<", 8, [(0x010E, 2, 70_000, bytes(70_000))])
@@ -355,8 +462,8 @@ def test_a_large_profile_fits_a_jpeg(tmp_path: Path) -> None:
     assert read(tmp_path / "a.jpg").metadata.icc_profile == padded
 
 
-def test_texts_of_imagemagick_are_understood(tmp_path: Path) -> None:
-    """EXIF in a PNG of before eXIf: hexadecimal in a compressed text."""
+def test_texts_of_imagemagick_are_read(tmp_path: Path) -> None:
+    """EXIF in a PNG from before eXIf: hexadecimal in a compressed text."""
     block = b"Exif\0\0" + drawn_files.exif(orientation=8)
     text = f"\nexif\n{len(block):8}\n{block.hex()}\n".encode()
     path = tmp_path / "a.png"
@@ -368,7 +475,7 @@ def test_texts_of_imagemagick_are_understood(tmp_path: Path) -> None:
     assert values(photo.metadata.exif)[0, 0x010F] == b"Maker\0"
 
 
-def test_the_resolution_goes_along_without_exif(tmp_path: Path) -> None:
+def test_the_resolution_is_copied_without_exif(tmp_path: Path) -> None:
     said = Metadata(dpi=(240.0, 120.0))
     for suffix in (*HOLDS_EXIF, ".bmp"):
         path = tmp_path / f"a{suffix}"
@@ -376,13 +483,13 @@ def test_the_resolution_goes_along_without_exif(tmp_path: Path) -> None:
         assert read(path).metadata.dpi == pytest.approx((240, 120), abs=0.02), suffix
 
 
-def test_a_tiff_without_descriptions_has_no_exif(tmp_path: Path) -> None:
+def test_a_tiff_without_descriptive_tags_has_no_exif(tmp_path: Path) -> None:
     Image.new("RGB", (4, 4)).save(tmp_path / "a.tif", dpi=(300, 300))
     said = read(tmp_path / "a.tif").metadata
     assert (said.exif, said.dpi) == (None, (300, 300))
 
 
-def test_a_tiff_of_another_program_gives_its_exif(tmp_path: Path) -> None:
+def test_the_exif_of_another_programs_tiff_is_read(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x010F] = "Scanner"
     exif[0x8298] = "Me"
@@ -399,8 +506,8 @@ def test_a_tiff_of_another_program_gives_its_exif(tmp_path: Path) -> None:
 
 
 @given(st.data())
-def test_any_bytes_are_a_block_or_damaged(data: st.DataObject) -> None:
-    """Changes in place never reach outside, never lengthen the block, and can be read again."""
+def test_any_bytes_are_exif_or_damaged(data: st.DataObject) -> None:
+    """Changes in place stay inside the block, never lengthen it, and can be read again."""
     block = bytearray(drawn_files.exif(data.draw(st.sampled_from("<>"))))
     for _ in range(data.draw(st.integers(1, 6))):
         at = data.draw(st.integers(0, min(len(block) - 1, 200)))
@@ -415,8 +522,8 @@ def test_any_bytes_are_a_block_or_damaged(data: st.DataObject) -> None:
     assert len(changed) == len(upright)
 
 
-def test_what_is_not_carried_over_is_said(tmp_path: Path) -> None:
-    """Gamma without a profile, the second part of a long XMP, more than 8 bits of AVIF."""
+def test_dropped_metadata_is_reported(tmp_path: Path) -> None:
+    """Gamma without a profile, extended XMP, more than 8 bits in AVIF."""
     samples = np.zeros((3, 3, 3), np.uint8)
     for gamma, said in ((100_000, True), (45_455, False)):
         path = tmp_path / f"{gamma}.png"

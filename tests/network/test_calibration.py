@@ -28,7 +28,7 @@ from lapsr_cli.metrics import protocol
 from lapsr_cli.network.calibration import _read_in, patterns, ranges_of
 from lapsr_cli.network.fused import FusedPyramid
 from lapsr_cli.network.pyramid import LaplacianPyramid, Level, PyramidConfig
-from lapsr_cli.weights.stored import Weights, read_safetensors, write_safetensors
+from lapsr_cli.weights.serialization import Weights, read_safetensors, write_safetensors
 from tests.conftest import PICTURES, SMALL_CONFIGS, Ran, random_network, tiny_network
 from tests.cpu.kernels.test_int8 import needs_vnni
 
@@ -157,7 +157,7 @@ def test_within_a_tenth_of_a_decibel(shared: Callable[[str], Path], name: str, f
 def calibrated(path: Path, ranges: Tensor | None = None) -> Weights:
     """The default model, its ranges replaced."""
     found = read_safetensors(weights.obtain("lapsr-classic"))
-    changed = replace(found, ranges=found.ranges if ranges is None else ranges)
+    changed = found if ranges is None else found.with_ranges(ranges)
     write_safetensors(changed, path)
     return changed
 
@@ -173,9 +173,12 @@ def test_ranges_are_stored_beside_the_weights(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("ranges", "problem"),
     [
-        (torch.zeros(3, 2, 4, 64, 2), r"its ranges are \(3, 2, 4, 64, 2\), but MS-LapSRN D5R2 has"),
-        (torch.full((3, 2, 5, 64, 2), torch.nan), "do not go from lower to higher"),
-        (torch.tensor([1.0, -1.0]).expand(3, 2, 5, 64, 2), "do not go from lower to higher"),
+        (
+            torch.zeros(3, 2, 4, 64, 2),
+            r"tensor ranges is \(3, 2, 4, 64, 2\), but MS-LapSRN",
+        ),
+        (torch.full((3, 2, 5, 64, 2), torch.nan), "tensor ranges has values that are not finite"),
+        (torch.tensor([1.0, -1.0]).expand(3, 2, 5, 64, 2), "its ranges are not ascending"),
     ],
 )
 def test_damaged_ranges_are_refused(tmp_path: Path, ranges: Tensor, problem: str) -> None:
@@ -197,15 +200,26 @@ def test_ranges_are_exported_and_not_trained_on(tmp_path: Path, lapsr: Callable[
     assert read_safetensors(run / "model.safetensors").ranges is None
 
 
-def test_calibrate_writes_a_model_for_int8(tmp_path: Path, lapsr: Callable[..., Ran]) -> None:
+@pytest.fixture
+def uncalibrated(tmp_path: Path) -> Path:
+    """lapsr-classic without its ranges."""
+    path = tmp_path / "uncalibrated.safetensors"
+    classic = read_safetensors(weights.obtain("lapsr-classic", offline=True))
+    write_safetensors(classic.with_ranges(None), path)
+    return path
+
+
+def test_calibrate_writes_a_model_for_int8(
+    tmp_path: Path, lapsr: Callable[..., Ran], uncalibrated: Path
+) -> None:
     output = tmp_path / "mine.safetensors"
-    ran = lapsr("weights", "calibrate", "lapsr-draft", "-o", output)
+    ran = lapsr("weights", "calibrate", uncalibrated, "-o", output)
     assert ran.code == 0, ran.err
     assert str(output) in ran.out
-    draft, mine = (read_safetensors(weights.obtain(name)) for name in ("lapsr-draft", str(output)))
-    assert draft.ranges is None
+    plain, mine = (read_safetensors(path) for path in (uncalibrated, output))
+    assert plain.ranges is None
     assert mine.ranges is not None
-    assert all(torch.equal(mine.tensors[name], tensor) for name, tensor in draft.tensors.items())
+    assert all(torch.equal(mine.tensors[name], tensor) for name, tensor in plain.tensors.items())
     assert "calibrated" in lapsr("weights", "info", output).out
 
 
@@ -243,7 +257,7 @@ def test_upscale_in_int8(tmp_path: Path, lapsr: Callable[..., Ran]) -> None:
 
 @needs_vnni
 def test_int8_needs_ranges_and_fitting_channels(
-    tmp_path: Path, lapsr: Callable[..., Ran], tiny: Path
+    tmp_path: Path, lapsr: Callable[..., Ran], tiny: Path, uncalibrated: Path
 ) -> None:
     source = tmp_path / "in.png"
     Image.new("L", (8, 8)).save(source)
@@ -255,7 +269,7 @@ def test_int8_needs_ranges_and_fitting_channels(
     with pytest.raises(UsageError, match="--precision int8: not for 4 channels"):
         Runtime(model, choose("cpu", "int8"))
     with pytest.raises(WeightsError):
-        Runtime(weights.load("lapsr-draft"), choose("cpu", "int8"))
+        Runtime(weights.load(str(uncalibrated)), choose("cpu", "int8"))
 
 
 def test_int8_needs_dot_products_of_bytes(monkeypatch: pytest.MonkeyPatch) -> None:

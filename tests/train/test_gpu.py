@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from lapsr_cli.train import optimizer
-from lapsr_cli.train.dataset import Pictures
+from lapsr_cli.train.dataset import Dataset
 from lapsr_cli.train.initial import initial_model
 from lapsr_cli.train.loss import PyramidLoss
-from lapsr_cli.train.patches import Patches
+from lapsr_cli.train.patches import PatchSampler
 from lapsr_cli.train.recipe import Recipe
 
 pytestmark = [
@@ -21,15 +21,15 @@ pytestmark = [
 RECIPE = Recipe(batch_size=6, patch_size=32, precision="fp32", degrade="jpeg:60-95,noise:1-3")
 
 
-def noise() -> Pictures:
+def noise() -> Dataset:
     generator = torch.Generator().manual_seed(3)
     pixels = torch.randint(0, 256, (2 * 80 * 90,), dtype=torch.uint8, generator=generator)
     sides = np.array([80, 80]), np.array([90, 90])
-    return Pictures(pixels, np.array([0, 80 * 90]), *sides, ("a", "b"))
+    return Dataset(pixels, np.array([0, 80 * 90]), *sides, ("a", "b"))
 
 
 def losses(device: str) -> list[float]:
-    patches = Patches(noise().to(torch.device(device)), RECIPE)
+    patches = PatchSampler(noise().to(torch.device(device)), RECIPE)
     model = initial_model(RECIPE).to(device)
     objective, steps = PyramidLoss(model, RECIPE), optimizer.build(model, RECIPE)
     found = []
@@ -54,7 +54,9 @@ def test_the_losses_are_those_of_the_cpu() -> None:
 
 
 def test_the_patches_are_those_of_the_cpu() -> None:
-    here = Patches(noise(), Recipe(batch_size=6, patch_size=32)).batch(7)
-    there = Patches(noise().to(torch.device("cuda")), Recipe(batch_size=6, patch_size=32)).batch(7)
+    here = PatchSampler(noise(), Recipe(batch_size=6, patch_size=32)).batch(7)
+    there = PatchSampler(
+        noise().to(torch.device("cuda")), Recipe(batch_size=6, patch_size=32)
+    ).batch(7)
     for ours, theirs in zip(here, there, strict=True):
         torch.testing.assert_close(theirs.lr.cpu(), ours.lr, rtol=0, atol=1e-6)

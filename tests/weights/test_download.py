@@ -1,4 +1,4 @@
-"""Downloads over HTTP, from a server that runs in the test and misbehaves where it is told to."""
+"""Downloads over HTTP from a server that runs in the test and fails on request."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ importlib.import_module("lapsr_cli.weights.manifest").embedded_folder = lambda: 
 print("ready", flush=True)
 cli.main()
 """
-"""The command line with the manifest of the folder that is its first argument."""
+"""The command line with the manifest in the folder given as the first argument."""
 
 
 def records(**columns: list[object]) -> NDArray[np.void]:
@@ -58,7 +58,7 @@ def records(**columns: list[object]) -> NDArray[np.void]:
 
 
 def matconvnet(network: LaplacianPyramid, path: Path) -> bytes:
-    """``network``, an MS-LapSRN D2R2, as the authors' training would have saved it."""
+    """``network``, an MS-LapSRN D2R2, in the format of the authors' training."""
     parameters: dict[str, object] = {}
     for name, tensor in network.state_dict().items():
         target, kind = name.removeprefix("levels.0.").rsplit(".", 1)
@@ -86,7 +86,7 @@ def matconvnet(network: LaplacianPyramid, path: Path) -> bytes:
         "layers": records(
             name=list(inputs), inputs=[np.array(names, object) for names in inputs.values()]
         ),
-        # What nobody reads makes the file long enough to be cut in interesting places.
+        # Unused data, so that the file is long enough to be cut in interesting places.
         "meta": np.random.default_rng(0).integers(0, 256, 2 * HALF, np.uint8),
     }
     scipy.io.savemat(path, {"net": net})
@@ -111,7 +111,7 @@ def server(body: bytes) -> Iterator[FileServer]:
 
 @pytest.fixture(autouse=True)
 def direct(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The proxies of the machine that runs the tests do not concern them."""
+    """The tests do not use the proxies of the machine they run on."""
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
@@ -121,7 +121,7 @@ def direct(monkeypatch: pytest.MonkeyPatch) -> None:
 def folder(
     server: FileServer, body: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Path]:
-    """The folder of a manifest with one model, the server's."""
+    """The folder of a manifest with one model, which the server has."""
     entry = {
         "name": NAME,
         "title": "MS-LapSRN D2R2",
@@ -147,7 +147,7 @@ def folder(
 
 @pytest.fixture
 def assert_whole(network: LaplacianPyramid, own_cache: Path) -> Callable[[], None]:
-    """The model is in the cache, it is the one that was served, and nothing else is left."""
+    """The model is in the cache, is the one that was served, and nothing else is left."""
 
     def check() -> None:
         state = weights.load(NAME, offline=True).state_dict()
@@ -166,7 +166,7 @@ def finished(home: Path) -> list[Path]:
 
 
 def part_of(home: Path, body: bytes, content: bytes | None = None) -> Path:
-    """Where the download is kept until it is whole; ``content``: what an earlier run left."""
+    """The path of an incomplete download. ``content``: what an earlier run left there."""
     part = home / "downloads" / f"{hashlib.sha256(body).hexdigest()}.part"
     if content is not None:
         part.parent.mkdir(parents=True)
@@ -199,7 +199,7 @@ def test_a_download(
     assert [request.path for request in server.requests] == [f"/authors/{FILE}"]
 
 
-def test_progress_goes_up_to_the_size(server: FileServer, body: bytes) -> None:
+def test_progress_rises_to_the_size(server: FileServer, body: bytes) -> None:
     server.script = [Answer(cut_after=HALF)]
     seen: list[int] = []
     weights.download(NAME, retry=QUICK, progress=seen.append)
@@ -208,7 +208,7 @@ def test_progress_goes_up_to_the_size(server: FileServer, body: bytes) -> None:
 
 
 @pytest.mark.parametrize("length", [True, False], ids=["length", "no length"])
-def test_a_cut_connection_is_taken_up_where_it_was_cut(
+def test_a_broken_connection_is_resumed(
     server: FileServer, body: bytes, assert_whole: Callable[[], None], length: bool
 ) -> None:
     server.script = [Answer(cut_after=HALF, length=length)]
@@ -221,7 +221,7 @@ def test_a_cut_connection_is_taken_up_where_it_was_cut(
     assert_whole()
 
 
-def test_an_earlier_run_is_continued(
+def test_an_earlier_run_is_resumed(
     server: FileServer, body: bytes, own_cache: Path, assert_whole: Callable[[], None]
 ) -> None:
     part_of(own_cache, body, body[:HALF])
@@ -231,7 +231,7 @@ def test_an_earlier_run_is_continued(
     assert_whole()
 
 
-def test_an_earlier_run_that_had_it_all_needs_no_network(
+def test_a_complete_download_of_an_earlier_run_needs_no_network(
     server: FileServer, body: bytes, own_cache: Path, assert_whole: Callable[[], None]
 ) -> None:
     part_of(own_cache, body, body)
@@ -241,7 +241,7 @@ def test_an_earlier_run_that_had_it_all_needs_no_network(
 
 
 @pytest.mark.parametrize("spoil", [lambda b: b"?" * HALF, lambda b: b + b"?", flipped])
-def test_an_earlier_run_that_left_rubbish_is_forgotten(
+def test_a_wrong_part_of_an_earlier_run_is_discarded(
     server: FileServer,
     body: bytes,
     own_cache: Path,
@@ -255,7 +255,7 @@ def test_an_earlier_run_that_left_rubbish_is_forgotten(
 
 
 @pytest.mark.parametrize("status", [200, 206])
-def test_a_server_that_always_starts_from_the_beginning(
+def test_a_server_that_ignores_ranges(
     server: FileServer,
     body: bytes,
     own_cache: Path,
@@ -270,7 +270,7 @@ def test_a_server_that_always_starts_from_the_beginning(
     assert_whole()
 
 
-def test_a_server_that_cannot_continue_there(
+def test_a_server_that_refuses_the_range(
     server: FileServer, body: bytes, own_cache: Path, assert_whole: Callable[[], None]
 ) -> None:
     part_of(own_cache, body, body[:HALF])
@@ -280,7 +280,7 @@ def test_a_server_that_cannot_continue_there(
     assert_whole()
 
 
-def test_wrong_bytes_are_thrown_away(
+def test_wrong_bytes_are_discarded(
     server: FileServer, body: bytes, own_cache: Path, assert_whole: Callable[[], None]
 ) -> None:
     server.script = [Answer(body=flipped(body))]
@@ -318,7 +318,7 @@ def test_a_body_that_is_too_short(
     assert_whole()
 
 
-def test_what_is_not_there_is_not_asked_for_again(server: FileServer) -> None:
+def test_a_missing_file_is_not_requested_again(server: FileServer) -> None:
     server.script = [failure(404)]
     with pytest.raises(DownloadError) as caught:
         weights.download(NAME, retry=QUICK)
@@ -328,7 +328,7 @@ def test_what_is_not_there_is_not_asked_for_again(server: FileServer) -> None:
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_a_busy_server_says_how_long_to_wait(
+def test_retry_after_in_seconds_is_obeyed(
     server: FileServer, assert_whole: Callable[[], None], status: int
 ) -> None:
     server.script = [failure(status, retry_after="1")]
@@ -338,7 +338,7 @@ def test_a_busy_server_says_how_long_to_wait(
     assert_whole()
 
 
-def test_a_busy_server_says_until_when_to_wait(
+def test_retry_after_as_a_date_is_obeyed(
     server: FileServer, assert_whole: Callable[[], None]
 ) -> None:
     date = int(time.time()) + 2
@@ -350,7 +350,7 @@ def test_a_busy_server_says_until_when_to_wait(
 
 
 @pytest.mark.parametrize(
-    "wish",
+    "retry_after",
     [
         "5",
         "soon",
@@ -360,15 +360,15 @@ def test_a_busy_server_says_until_when_to_wait(
         pytest.param(f"Fri, 31 Dec {10**20} 23:59:59 GMT"),
     ],
 )
-def test_a_wish_is_not_obeyed_beyond_reason(
-    server: FileServer, caplog: pytest.LogCaptureFixture, wish: str
+def test_a_long_or_invalid_retry_after_is_limited(
+    server: FileServer, caplog: pytest.LogCaptureFixture, retry_after: str
 ) -> None:
-    server.script = [failure(503, retry_after=wish)]
+    server.script = [failure(503, retry_after=retry_after)]
     weights.download(NAME, retry=Retry(attempts=2, backoff=0.01, longest_wait=0.01))
     assert "HTTP 503; trying again in 0.0 s" in caplog.text
 
 
-def test_a_server_that_stays_broken(server: FileServer, own_cache: Path) -> None:
+def test_a_server_that_keeps_failing(server: FileServer, own_cache: Path) -> None:
     server.script = [failure(503)] * (QUICK.attempts + 1)
     with pytest.raises(DownloadError, match=f"{FILE}: HTTP 503") as caught:
         weights.download(NAME, retry=QUICK)
@@ -377,7 +377,7 @@ def test_a_server_that_stays_broken(server: FileServer, own_cache: Path) -> None
     assert finished(own_cache) == []
 
 
-def test_nobody_listens(body: bytes, tmp_path: Path) -> None:
+def test_a_refused_connection(body: bytes, tmp_path: Path) -> None:
     with serving(body) as gone:
         url = f"{gone.url}/{FILE}"
     with pytest.raises(DownloadError, match=f"{url}: no connection"):
@@ -394,19 +394,19 @@ def test_nobody_listens(body: bytes, tmp_path: Path) -> None:
         pytest.param("http://a..b/a"),
     ],
 )
-def test_what_is_no_address(tmp_path: Path, url: str) -> None:
+def test_an_invalid_address(tmp_path: Path, url: str) -> None:
     with pytest.raises(DownloadError) as caught:
         fetch(url, tmp_path / "a.part", size=1, sha256="", retry=QUICK)
     assert str(caught.value).startswith(f"{url}: ")
 
 
-def test_a_redirect_to_what_is_no_address(server: FileServer) -> None:
+def test_a_redirect_to_an_invalid_address(server: FileServer) -> None:
     server.script = [failure(302, location="http://[")]
     with pytest.raises(DownloadError, match=FILE):
         weights.download(NAME, retry=QUICK)
 
 
-def test_every_byte_that_came_is_kept(server: FileServer, assert_whole: Callable[[], None]) -> None:
+def test_every_received_byte_is_kept(server: FileServer, assert_whole: Callable[[], None]) -> None:
     server.script = [Answer(cut_after=40_000), Answer(pause_after=40_000)]
     weights.download(NAME, retry=Retry(attempts=3, backoff=0.01, timeout=0.5))
     starts = [request.start for request in server.requests]
@@ -414,7 +414,7 @@ def test_every_byte_that_came_is_kept(server: FileServer, assert_whole: Callable
     assert_whole()
 
 
-def test_a_server_that_falls_silent(server: FileServer, assert_whole: Callable[[], None]) -> None:
+def test_a_server_that_stops_sending(server: FileServer, assert_whole: Callable[[], None]) -> None:
     server.script = [Answer(pause_after=HALF), Answer(pause_after=0)]
     weights.download(NAME, retry=Retry(attempts=4, backoff=0.01, timeout=0.5))
     first, second, third = server.requests[:3]
@@ -453,9 +453,7 @@ def test_a_proxy(
     assert_whole()
 
 
-def test_an_address_that_needs_no_proxy(
-    server: FileServer, body: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_proxy(server: FileServer, body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(body) as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
@@ -478,8 +476,8 @@ def test_offline(lapsr: Callable[..., Ran], server: FileServer) -> None:
 
 @pytest.fixture
 def open_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A cache folder that everybody may reach and write; pytest's own are private."""
-    assert NAME in manifest().entries  # read now: it lies in such a private folder
+    """A cache folder that any user may access; pytest's own are private."""
+    assert NAME in manifest().entries  # read now: it is in such a private folder
     home = Path(tempfile.mkdtemp(dir="/tmp"))
     home.chmod(0o777)
     monkeypatch.setenv("LAPSR_HOME", str(home))
@@ -505,7 +503,9 @@ def test_a_cache_that_cannot_be_reached(open_home: Path, server: FileServer) -> 
 
 
 def test_a_models_folder_that_cannot_be_written(open_home: Path, server: FileServer) -> None:
-    weights.download(NAME, retry=QUICK)  # loads what nobody may be unable to load later
+    weights.download(
+        NAME, retry=QUICK
+    )  # imports modules that an unprivileged user may not be able to read
     models = open_home / "models"
     for path in finished(open_home):
         path.unlink()
@@ -516,13 +516,13 @@ def test_a_models_folder_that_cannot_be_written(open_home: Path, server: FileSer
     assert str(open_home) in str(caught.value)
     assert finished(open_home) == []
     models.chmod(0o755)
-    weights.download(NAME, retry=QUICK)  # from what was downloaded before
+    weights.download(NAME, retry=QUICK)  # from the file downloaded before
     assert len(server.requests) == 2
 
 
 @contextmanager
 def running(*arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
-    """lapsr in a process of its own, from when it has loaded everything; killed at the end."""
+    """lapsr in a process of its own that has loaded all modules; killed at the end."""
     command = [sys.executable, "-c", RUN_LAPSR, *map(str, arguments)]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, encoding="utf-8") as process:
@@ -541,14 +541,14 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def test_two_processes_fetch_it_once(
+def test_two_processes_download_once(
     server: FileServer, folder: Path, assert_whole: Callable[[], None]
 ) -> None:
     server.script = [Answer(pause_after=HALF), Answer(pause_after=HALF)]
     command = (folder, "weights", "download", NAME)
     with running(*command) as one, running(*command) as two:
         wait_until(lambda: bool(server.requests))
-        time.sleep(0.5)  # for the second to come to the lock, or past it
+        time.sleep(0.5)  # for the second to reach the lock, or get past it
         server.released.set()
         for process in (one, two):
             out, err = process.communicate(timeout=60)
@@ -557,7 +557,7 @@ def test_two_processes_fetch_it_once(
     assert_whole()
 
 
-def test_a_killed_download_is_continued(
+def test_a_killed_download_is_resumed(
     server: FileServer,
     body: bytes,
     folder: Path,
@@ -601,7 +601,9 @@ def test_a_damaged_model_is_not_used_offline(server: FileServer, damage: str) ->
     assert len(server.requests) == 1
 
 
-def test_offline_the_damage_is_told(server: FileServer, caplog: pytest.LogCaptureFixture) -> None:
+def test_offline_a_damaged_model_is_an_error(
+    server: FileServer, caplog: pytest.LogCaptureFixture
+) -> None:
     path = weights.download(NAME, retry=QUICK)
     path.write_bytes(flipped(path.read_bytes()))
     caplog.clear()

@@ -1,4 +1,4 @@
-"""Weights files: what is read, what is refused, and that the bytes stay what they are."""
+"""Weights files: reading, validation, import, export, and the embedded models."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lapsr_cli.network.pyramid import PyramidConfig
 from lapsr_cli.weights import cache
 from lapsr_cli.weights.export import export
 from lapsr_cli.weights.manifest import embedded_folder, manifest
-from lapsr_cli.weights.stored import Weights, read_safetensors, write_safetensors
+from lapsr_cli.weights.serialization import Weights, read_safetensors, write_safetensors
 from tests.conftest import SMALL_CONFIGS, Ran, random_network
 
 CONFIG = SMALL_CONFIGS[0]
@@ -36,7 +36,7 @@ def damaged(path: Path, *, offset: int = -5) -> Path:
     return path
 
 
-def test_there_and_back(tmp_path: Path, small_config: PyramidConfig) -> None:
+def test_weights_round_trip(tmp_path: Path, small_config: PyramidConfig) -> None:
     written = some_weights(small_config)
     write_safetensors(written, tmp_path / "a.safetensors")
     read = read_safetensors(tmp_path / "a.safetensors")
@@ -71,11 +71,11 @@ def changed(change: Callable[[dict[str, torch.Tensor]], object]) -> Weights:
         ),
         (
             lambda t: t.update({"conv_in.bias": torch.full((4,), torch.nan)}),
-            "conv_in.bias holds values that are not finite",
+            "conv_in.bias has values that are not finite",
         ),
     ],
 )
-def test_tensors_that_do_not_fit_are_named(
+def test_tensors_that_do_not_match_are_named(
     tmp_path: Path, change: Callable[[dict[str, torch.Tensor]], object], tensor: str
 ) -> None:
     path = tmp_path / "a.safetensors"
@@ -84,7 +84,7 @@ def test_tensors_that_do_not_fit_are_named(
         weights.load(str(path))
 
 
-def test_files_that_are_no_weights(tmp_path: Path) -> None:
+def test_files_that_are_not_weights(tmp_path: Path) -> None:
     for name in ("a.safetensors", "a.pth", "a.mat", "a.bin"):
         (tmp_path / name).write_bytes(b"MATLAB 5.0 or anything else" * 20)
         with pytest.raises(WeightsError, match=name):
@@ -92,17 +92,17 @@ def test_files_that_are_no_weights(tmp_path: Path) -> None:
     write_safetensors(some_weights(), tmp_path / "cut.safetensors")
     whole = (tmp_path / "cut.safetensors").read_bytes()
     (tmp_path / "cut.safetensors").write_bytes(whole[:-100])
-    with pytest.raises(WeightsError, match=r"cut\.safetensors: not a whole"):
+    with pytest.raises(WeightsError, match=r"cut\.safetensors: not a complete"):
         weights.read_file(tmp_path / "cut.safetensors")
 
 
 @pytest.mark.parametrize(
     "tensor", [torch.zeros(4, dtype=torch.complex64), torch.zeros(4).to_sparse()], ids=str
 )
-def test_tensors_of_odd_kinds_are_named(tmp_path: Path, tensor: torch.Tensor) -> None:
+def test_tensors_of_unsupported_kinds_are_named(tmp_path: Path, tensor: torch.Tensor) -> None:
     odd = changed(lambda t: t.update({"conv_in.bias": tensor}))
     torch.save(dict(odd.tensors), tmp_path / "odd.pth")
-    with pytest.raises(WeightsMismatch, match=r"conv_in\.bias does not hold plain real"):
+    with pytest.raises(WeightsMismatch, match=r"conv_in\.bias is not a dense tensor of real"):
         weights.read_file(tmp_path / "odd.pth", CONFIG).model("odd.pth")
 
 
@@ -125,7 +125,7 @@ def test_tensors_that_share_memory_can_be_written(tmp_path: Path) -> None:
         json.dumps({"format": 1, "config": [], "origin": ""}),
     ],
 )
-def test_metadata_that_says_nothing_usable(tmp_path: Path, about: str) -> None:
+def test_unusable_metadata_is_an_error(tmp_path: Path, about: str) -> None:
     path = tmp_path / "a.safetensors"
     save_file(dict(some_weights().tensors), path, metadata={"lapsr": about})
     with pytest.raises(WeightsError, match=r"a\.safetensors"):
@@ -133,7 +133,7 @@ def test_metadata_that_says_nothing_usable(tmp_path: Path, about: str) -> None:
 
 
 class Gadget:
-    """What a malicious pickle would hold: code that runs when it is read."""
+    """What a malicious pickle contains: code that runs when it is loaded."""
 
     def __reduce__(self) -> tuple[object, ...]:
         return (print, ("executed",))
@@ -164,7 +164,7 @@ def test_import_of_a_state_dict(
     assert torch.equal(model.conv_in.weight, some_weights().tensors["conv_in.weight"])
 
 
-def test_lapsrn_tensors_tell_their_own_configuration(tmp_path: Path) -> None:
+def test_the_configuration_of_lapsrn_is_inferred_from_its_tensors(tmp_path: Path) -> None:
     lapsrn = some_weights(SMALL_CONFIGS[4])
     save_file(dict(lapsrn.tensors), tmp_path / "plain.safetensors")
     assert weights.load(str(tmp_path / "plain.safetensors")).config == lapsrn.config
@@ -177,7 +177,7 @@ def test_import_to_a_file_and_names_that_are_taken(
     write_safetensors(some_weights(), source)
     ran = lapsr("weights", "import", source)
     assert ran.code == 4
-    assert "lapsrn-x2 already" in ran.err
+    assert "a model named lapsrn-x2 already exists" in ran.err
     ran = lapsr("weights", "import", source, "-o", tmp_path / "mine.safetensors")
     assert ran.out.strip() == str(tmp_path / "mine.safetensors")
     assert weights.load(ran.out.strip()).config == CONFIG
@@ -197,13 +197,27 @@ def test_a_damaged_import_is_refused(lapsr: Callable[..., Ran], tmp_path: Path) 
     assert lapsr("weights", "path", "mine").code == 4
 
 
-def test_names_nobody_knows(lapsr: Callable[..., Ran], tmp_path: Path) -> None:
+def test_unknown_names(lapsr: Callable[..., Ran], tmp_path: Path) -> None:
     with pytest.raises(UnknownModel, match="did you mean mslapsrn-d5r8"):
         weights.load("mslapsrn-d5r9")
     with pytest.raises(UnknownModel, match=r"gone\.safetensors: no such file"):
         weights.load(str(tmp_path / "gone.safetensors"))
     assert lapsr("weights", "path", "mslapsrn-d5r2").code == 4
     assert lapsr("weights", "download").code == 2
+
+
+@pytest.mark.parametrize("command", ["path", "info", "download"])
+def test_a_removed_model_names_its_successor(lapsr: Callable[..., Ran], command: str) -> None:
+    ran = lapsr("weights", command, "lapsr-draft")
+    assert ran.code == UnknownModel.exit_code
+    removed = "lapsr: model lapsr-draft: removed in lapsr 0.2.0; use lapsr-classic"
+    assert ran.error_lines == [removed]
+
+
+def test_the_successors_of_removed_models_exist() -> None:
+    for name, note in manifest().removed.items():
+        assert name not in manifest().entries
+        assert note.rpartition("use ")[2] in manifest().entries
 
 
 def test_the_default_needs_no_network(lapsr: Callable[..., Ran]) -> None:
@@ -229,7 +243,7 @@ def test_manifest_files_and_cards_agree() -> None:
         assert f"{sum(p.numel() for p in model.parameters()):,}" in card
 
 
-def test_the_manifest_names_the_files_of_the_design(shared: Callable[[str], Path]) -> None:
+def test_the_manifest_matches_the_authors_files(shared: Callable[[str], Path]) -> None:
     folder = shared("reference/authors-weights")
     served = {entry.file: entry for entry in manifest().entries.values() if not entry.embedded}
     assert set(served) == {path.name for path in folder.glob("*.mat")}
@@ -242,7 +256,7 @@ def test_the_manifest_names_the_files_of_the_design(shared: Callable[[str], Path
         assert not model.config.shared or model.config.title == entry.title
 
 
-def test_an_authors_file_gets_its_name(
+def test_an_imported_file_of_the_authors_gets_its_name(
     lapsr: Callable[..., Ran], shared: Callable[[str], Path]
 ) -> None:
     path = shared("reference/authors-weights/MSLapSRN_D5R8.mat")
@@ -267,14 +281,14 @@ def test_onnx_gives_the_same_pictures(tmp_path: Path, config: PyramidConfig) -> 
             np.testing.assert_allclose(theirs, ours.numpy(), atol=2e-6)
 
 
-def test_export_by_the_ending(lapsr: Callable[..., Ran], tmp_path: Path) -> None:
-    ran = lapsr("weights", "export", "lapsr-draft", "-o", tmp_path / "d.safetensors")
+def test_the_suffix_decides_the_export_format(lapsr: Callable[..., Ran], tmp_path: Path) -> None:
+    ran = lapsr("weights", "export", "lapsr-classic", "-o", tmp_path / "d.safetensors")
     assert ran.code == 0
     exported = load_file(tmp_path / "d.safetensors")
-    original = weights.load("lapsr-draft").state_dict()
+    original = weights.load("lapsr-classic").state_dict()
     assert all(torch.equal(exported[name], original[name]) for name in original)
-    assert lapsr("weights", "export", "lapsr-draft", "-o", tmp_path / "d.tflite").code == 2
+    assert lapsr("weights", "export", "lapsr-classic", "-o", tmp_path / "d.tflite").code == 2
     assert (
-        lapsr("weights", "export", "lapsr-draft", "-o", "/proc/lapsr/d.safetensors").code
+        lapsr("weights", "export", "lapsr-classic", "-o", "/proc/lapsr/d.safetensors").code
         == WeightsError.exit_code
     )

@@ -1,2 +1,4 @@
-"""How fast and how good, on this machine: measurements, their results, and the page that shows
-them. It calls the upscaler and the batch engine, and owns no inference of its own."""
+"""Measures speed and quality on this machine and reports them as tables, JSON or one HTML page.
+
+Everything goes through the upscaler and the batch pipeline; there is no inference code here.
+"""

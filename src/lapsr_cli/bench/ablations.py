@@ -1,26 +1,25 @@
-"""The MS-LapSRN paper's ablations as presets: what depth, recursion and skips cost and give."""
+"""The ablations of the MS-LapSRN paper as presets: the cost and benefit of depth, recursions and
+skip connections."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
 from lapsr_cli.bench.quality import Original
-from lapsr_cli.bench.results import StudyRow
-from lapsr_cli.bench.timing import repeated
+from lapsr_cli.bench.results import AblationRow
+from lapsr_cli.bench.timing import TimingOptions, repeated
 from lapsr_cli.device.selection import Device
 from lapsr_cli.errors import UsageError
 from lapsr_cli.inference.evaluation import Evaluator
 from lapsr_cli.inference.runtime import Runtime
 from lapsr_cli.network.pyramid import LaplacianPyramid, PyramidConfig, Skip
-from lapsr_cli.pixels.picture import Size
 
-__all__ = ["Study", "StudyOptions", "measure", "networks"]
+__all__ = ["Ablation", "measure", "networks"]
 
-Study = Literal["params", "depth", "skips", "scales"]
+Ablation = Literal["params", "depth", "skips", "scales"]
 
 _GRID = {
     "params": ((2, 5), (5, 2), (10, 1)),
@@ -28,53 +27,42 @@ _GRID = {
     "skips": ((5, 2), (5, 5), (5, 8)),
     "scales": ((5, 2), (5, 5), (5, 8)),
 }
-"""D and R. ``params``: as many convolutions on the way, from 112,017 to 407,441 parameters.
-``depth``: more recursions with hardly more parameters.
-``skips``: no, different-source and shared-source skips. ``scales``: all pictures of one network."""
+"""Depth D and recursions R of each network. ``params``: the same number of convolutions on the
+path, from 112,017 to 407,441 parameters. ``depth``: more recursions with hardly more parameters.
+``skips``: none, different-source and shared-source. ``scales``: every scale of one network."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class StudyOptions:
-    """``size``: of the input that is timed. ``runs``: counted, after ``warm_up`` that are not."""
-
-    study: Study
-    size: Size
-    runs: int = 3
-    warm_up: int = 1
-
-
-def networks(study: Study) -> list[tuple[PyramidConfig, int]]:
-    """The networks of a study, and the scale at which each is timed. Raises UsageError."""
-    if study not in _GRID:
-        raise UsageError(f"--study {study}: must be one of {', '.join(_GRID)}")
-    skips: tuple[Skip, ...] = ("ns", "ds", "ss") if study == "skips" else ("ss",)
-    scales = (2, 4, 8) if study == "scales" else (4,)
+def networks(ablation: Ablation) -> list[tuple[PyramidConfig, int]]:
+    """The networks of an ablation, each with the scale at which it is timed. Raises UsageError."""
+    if ablation not in _GRID:
+        raise UsageError(f"--study {ablation}: must be one of {', '.join(_GRID)}")
+    skips: tuple[Skip, ...] = ("ns", "ds", "ss") if ablation == "skips" else ("ss",)
+    scales = (2, 4, 8) if ablation == "scales" else (4,)
     return [
         (PyramidConfig(depth=depth, recursions=recursions, skip=skip), scale)
-        for depth, recursions in _GRID[study]
+        for depth, recursions in _GRID[ablation]
         for skip in skips
         for scale in scales
     ]
 
 
 def measure(
-    options: StudyOptions,
+    ablation: Ablation,
+    options: TimingOptions,
     device: Device,
     weights: Mapping[str, LaplacianPyramid],
     originals: Sequence[Original] = (),
-) -> Iterator[StudyRow]:
-    """Time every network of a study on random samples.
+) -> Iterator[AblationRow]:
+    """Time every network of an ablation on random luma of the first of ``options.sizes``.
 
-    Of ``weights`` those of a network in the study also have their quality on ``originals``.
-    Networks without weights are drawn at random, which takes as long.
+    A network that has the configuration of one of ``weights`` (models by name) takes that model,
+    and its PSNR on ``originals`` is measured too. The others get random weights, which take as
+    long.
     """
-    luma = torch.rand(options.size.height, options.size.width)
-    for config, scale in networks(options.study):
-        named = {name: model for name, model in weights.items() if model.config == config}
-        if not named:
-            torch.manual_seed(0)
-            named = {"": LaplacianPyramid(config).requires_grad_(False).eval()}
-        for name, model in named.items():
+    size = options.sizes[0]
+    luma = torch.rand(size.height, size.width)
+    for config, scale in networks(ablation):
+        for name, model in _models(config, weights).items():
             runtime = Runtime(model, device)
             timing = repeated(
                 lambda runtime=runtime, scale=scale: runtime.enlarge_luma(luma, scale),  # type: ignore[misc]
@@ -82,21 +70,32 @@ def measure(
                 options.warm_up,
                 device=device.torch_device,
             )
-            pixels = options.size.height * options.size.width
-            yield StudyRow(
-                study=options.study,
+            operations = config.operations(scale) * size.height * size.width
+            yield AblationRow(
+                study=ablation,
                 title=config.title + (f", {name}" if name else ""),
                 parameters=sum(each.numel() for each in model.parameters()),
                 layers=config.layers(scale),
                 scale=scale,
                 seconds=timing,
-                teraflops=config.operations(scale) * pixels / 1e12 / timing.median,
-                psnr=_quality(runtime, scale, originals) if name else {},
+                teraflops=operations / 1e12 / timing.median,
+                psnr=_mean_psnr(runtime, scale, originals) if name else {},
             )
 
 
-def _quality(runtime: Runtime, scale: int, originals: Sequence[Original]) -> dict[int, float]:
-    """Mean PSNR in dB by scale; nothing without pictures."""
+def _models(
+    config: PyramidConfig, weights: Mapping[str, LaplacianPyramid]
+) -> dict[str, LaplacianPyramid]:
+    """The models of this configuration by name; if there are none, a random one named ""."""
+    found = {name: model for name, model in weights.items() if model.config == config}
+    if not found:
+        torch.manual_seed(0)
+        found = {"": LaplacianPyramid(config).requires_grad_(False).eval()}
+    return found
+
+
+def _mean_psnr(runtime: Runtime, scale: int, originals: Sequence[Original]) -> dict[int, float]:
+    """Mean PSNR in dB by scale; empty without pictures."""
     if not originals:
         return {}
     evaluator = Evaluator(runtime)

@@ -1,4 +1,4 @@
-"""Our own runtime and other people's on the same weights, in turn."""
+"""lapsr and other runtimes on the same weights, their runs interleaved."""
 
 from __future__ import annotations
 
@@ -11,121 +11,128 @@ import numpy as np
 import torch
 
 import lapsr_cli
-from lapsr_cli.bench import runtimes as peers
-from lapsr_cli.bench.results import PeerSpeed, Timing
-from lapsr_cli.bench.runtimes import Luma, Peer, PeerFailed, Work
-from lapsr_cli.bench.timing import in_turn
+from lapsr_cli.bench import runtimes
+from lapsr_cli.bench.results import RuntimeSpeed, Timing
+from lapsr_cli.bench.runtimes import Luma, OtherRuntime, RuntimeFailed, Workload
+from lapsr_cli.bench.timing import interleaved
 from lapsr_cli.device.selection import Device, FeaturePrecision
 from lapsr_cli.inference.runtime import Runtime
 
 __all__ = ["compare"]
 
+Load = Callable[[str, Workload], OtherRuntime]
+
 
 @dataclass
-class _Contender:
-    """A peer in the comparison: its name, and what became of it. Once it has failed it has no
-    further turns, and the others go on."""
+class _Candidate:
+    """Another runtime in the comparison. Once it has failed it is not called again; the others
+    continue."""
 
     name: str
-    peer: Peer | None = None
+    runtime: OtherRuntime | None = None
     difference: float | None = None
     problem: str = ""
 
-    def prepare(self, work: Work, luma: Luma, expected: Luma) -> None:
-        """Load the network, and see how far its picture is from the expected one."""
+    def prepare(self, load: Load, workload: Workload, luma: Luma, expected: Luma) -> None:
+        """Load the network and compare its output with ``expected``."""
         try:
-            self.peer = peers.load(self.name, work)
-            self.difference = _largest_difference(self.peer(luma), expected)
-        except PeerFailed as error:
+            self.runtime = load(self.name, workload)
+            self.difference = _largest_difference(self.runtime(luma), expected)
+        except RuntimeFailed as error:
             self.problem = str(error)
 
-    def take_turn(self, luma: Luma) -> None:
-        if self.peer is None or self.problem:
+    def run(self, luma: Luma) -> None:
+        """One timed call."""
+        if self.runtime is None or self.problem:
             return
         try:
-            self.peer(luma)
-        except PeerFailed as error:
+            self.runtime(luma)
+        except RuntimeFailed as error:
             self.problem = str(error)
 
 
 def compare(
     model_name: str,
-    work: Work,
+    workload: Workload,
     names: Sequence[str],
     *,
     runs: int,
     warm_up: int = 1,
     precision: FeaturePrecision = "fp32",
-) -> list[PeerSpeed]:
-    """Our own row, and one for each of ``names``; a peer that cannot has its problem for figures.
+    load: Load = runtimes.load,
+) -> list[RuntimeSpeed]:
+    """One row for lapsr and one for each runtime in ``names``; a runtime that fails has a problem
+    instead of figures.
 
-    All enlarge the same random luma in this process, in turn (A B C, A B C), and leave the picture
-    in the main memory; ours is ``Runtime.enlarge_luma`` in ``precision``, the others compute in
-    fp32. Differences are to the reference network in fp32 on the CPU. torch's number of threads is
-    ``work.threads`` meanwhile. Whether the process keeps the memory it frees
-    (`memory.keep_freed_memory`) is for the program to decide; it holds for all of them. Raises
-    UsageError for a name that is none.
+    All upscale the same random luma in this process, their runs interleaved (A B C, A B C), and
+    leave the result in main memory. lapsr is ``Runtime.enlarge_luma`` in ``precision``, the others
+    compute in fp32. Differences are from the reference network in fp32 on the CPU. torch has
+    ``workload.threads`` threads meanwhile. Whether the process keeps freed memory
+    (`memory.keep_freed_memory`) is up to the caller and applies to all runtimes.
+
+    ``load``: loads a runtime by name. Raises UsageError for an unknown name.
     """
-    peers.check_names(names)
-    luma = np.random.default_rng(0).random((work.height, work.width), dtype=np.float32)
-    with _torch_threads(work.threads):
-        ours = _ours(work, luma, precision)
-        expected = _reference(work, luma)
-        difference = _largest_difference(ours(), expected)
-        contenders = [_Contender(name) for name in dict.fromkeys(names)]
-        for contender in contenders:
-            contender.prepare(work, luma, expected)
-        turns: list[Callable[[], object]] = [ours]
-        turns += (partial(contender.take_turn, luma) for contender in contenders)
-        first, *others = in_turn(turns, runs, warm_up, device=work.device)
-    row = PeerSpeed(
+    runtimes.check_names(names)
+    luma = np.random.default_rng(0).random((workload.height, workload.width), dtype=np.float32)
+    with _torch_threads(workload.threads):
+        run_lapsr = _lapsr(workload, luma, precision)
+        expected = _reference(workload, luma)
+        difference = _largest_difference(run_lapsr(), expected)
+        candidates = [_Candidate(name) for name in dict.fromkeys(names)]
+        for candidate in candidates:
+            candidate.prepare(load, workload, luma, expected)
+        calls: list[Callable[[], object]] = [run_lapsr]
+        calls += (partial(candidate.run, luma) for candidate in candidates)
+        first, *others = interleaved(calls, runs, warm_up, device=workload.device)
+    lapsr = RuntimeSpeed(
         peer="lapsr",
         version=lapsr_cli.__version__,
         model=model_name,
-        device=str(work.device),
+        device=str(workload.device),
         precision=precision,
-        scale=work.scale,
-        width=work.width,
-        height=work.height,
+        scale=workload.scale,
+        width=workload.width,
+        height=workload.height,
         seconds=first,
         ratio=1.0,
         difference=difference,
     )
-    return [row, *map(partial(_row, row), contenders, others)]
+    return [lapsr, *map(partial(_row, lapsr), candidates, others)]
 
 
-def _row(ours: PeerSpeed, contender: _Contender, timing: Timing) -> PeerSpeed:
-    """A peer's row beside ours; a timing with turns that were not taken says nothing."""
-    version = contender.peer.version if contender.peer else ""
-    row = replace(ours, peer=contender.name, version=version)
-    if contender.problem:
-        return replace(row, seconds=None, ratio=None, difference=None, problem=contender.problem)
-    assert ours.seconds is not None
-    ratio = timing.median / ours.seconds.median
-    return replace(row, seconds=timing, ratio=ratio, difference=contender.difference)
+def _row(lapsr: RuntimeSpeed, candidate: _Candidate, timing: Timing) -> RuntimeSpeed:
+    """The row of another runtime; the timing of one that failed includes calls not made."""
+    version = candidate.runtime.version if candidate.runtime else ""
+    row = replace(lapsr, peer=candidate.name, version=version)
+    if candidate.problem:
+        return replace(row, seconds=None, ratio=None, difference=None, problem=candidate.problem)
+    assert lapsr.seconds is not None
+    ratio = timing.median / lapsr.seconds.median
+    return replace(row, seconds=timing, ratio=ratio, difference=candidate.difference)
 
 
-def _ours(work: Work, luma: Luma, precision: FeaturePrecision) -> Callable[[], Luma]:
-    """Our runtime, one picture a call."""
-    runtime = Runtime(work.model, Device(work.device, precision, "compared"))
+def _lapsr(workload: Workload, luma: Luma, precision: FeaturePrecision) -> Callable[[], Luma]:
+    """lapsr's own runtime on ``luma``."""
+    runtime = Runtime(workload.model, Device(workload.device, precision, "compared"))
 
     def enlarge() -> Luma:
-        picture: Luma = runtime.enlarge_luma(torch.from_numpy(luma), work.scale).numpy()
+        picture: Luma = runtime.enlarge_luma(torch.from_numpy(luma), workload.scale).numpy()
         return picture
 
     return enlarge
 
 
-def _reference(work: Work, luma: Luma) -> Luma:
+def _reference(workload: Workload, luma: Luma) -> Luma:
     with torch.inference_mode():
-        pictures = work.model(torch.from_numpy(luma)[None, None], work.scale)
-    expected: Luma = pictures[work.scale][0, 0].numpy()
+        pictures = workload.model(torch.from_numpy(luma)[None, None], workload.scale)
+    expected: Luma = pictures[workload.scale][0, 0].numpy()
     return expected
 
 
 def _largest_difference(picture: Luma, expected: Luma) -> float:
+    """Raises RuntimeFailed if the shapes differ."""
     if picture.shape != expected.shape:
-        raise PeerFailed(f"gave a picture of {picture.shape}, not of {expected.shape} samples")
+        raise RuntimeFailed(f"returned a picture of shape {picture.shape}, not {expected.shape}")
     return float(np.abs(picture - expected).max())
 
 

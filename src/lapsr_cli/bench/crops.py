@@ -1,4 +1,4 @@
-"""Crops that show what a network does: where bicubic is furthest from the original."""
+"""Crops in which the methods differ most: where bicubic is furthest from the original."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _SIDE = 192
 def examples(
     originals: Sequence[Original], networks: Mapping[str, Evaluator], scale: int, *, most: int = 4
 ) -> Iterator[Example]:
-    """Of the first ``most`` pictures: bicubic, every network and the original, luma, side by side.
+    """The luma of bicubic, every network and the original, for the first ``most`` pictures.
 
-    Each crop is the 192 x 192 pixels, or fewer, in which bicubic's squared error is largest.
+    Each crop is the window of at most 192 x 192 pixels in which bicubic's squared error is largest.
     """
     for original in originals[:most]:
         hr = protocol.crop_to_multiple(original.luma, scale)  # (H, W)
@@ -41,7 +41,7 @@ def examples(
 
 
 def _worst(difference: Tensor) -> tuple[slice, slice]:
-    """Where the mean square of (H, W) over a window is largest."""
+    """Rows and columns of the window of ``difference`` (H, W) with the largest mean square."""
     height, width = (min(_SIDE, side) for side in difference.shape)
     square = difference.double().square()[None, None]  # (1, 1, H, W)
     means = F.avg_pool2d(square, (height, width), stride=1)[0, 0]

@@ -1,4 +1,4 @@
-"""Which of the papers' benchmark sets a folder holds, told by its pictures' sizes."""
+"""Recognises the papers' benchmark datasets by the sizes of their pictures."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ _MULTIPLES = range(1, 13)
 def recognise(sizes: Sequence[Size]) -> str | None:
     """ "Set5", "Set14", "BSDS100", "Manga109" or None, from the sizes (height, width) in any order.
 
-    The sets are distributed as they are and cropped to multiples of a scale; so all pictures may be
-    cropped to one multiple, up to 12. Odd sides count as one pixel less: three pictures of Set14
-    are known with an odd side and without.
+    The datasets are distributed as they are and cropped to multiples of a scale, so all pictures
+    may be cropped to one multiple, up to 12. Odd sides count as one pixel less: three pictures of
+    Set14 circulate with an odd side and without.
 
-    BSDS100 is any hundred pictures of Berkeley's one size, upright or not. Manga109 is the weakest
-    rule: 109 pictures within a tenth of its page, 1170 x 827 pixels, or double page, 1170 x 1654;
-    a book scanned as A4 at 100 dots an inch would pass, had it 109 pages. Urban100 is never
-    recognised: its sizes could not be confirmed.
+    BSDS100 is any hundred pictures of the Berkeley dataset's one size, portrait or landscape.
+    Manga109 has the weakest rule: 109 pictures within a tenth of its page, 1170 x 827 pixels, or
+    double page, 1170 x 1654; a book of 109 pages scanned as A4 at 100 dpi would match. Urban100 is
+    never recognised: its sizes could not be confirmed.
     """
     if any(_is_cropped(sizes, _SET5, multiple) for multiple in _MULTIPLES):
         return "Set5"

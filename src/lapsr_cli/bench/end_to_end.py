@@ -1,13 +1,14 @@
-"""A folder of pictures from file to file: each stage alone, then all at the same time."""
+"""A folder of pictures from file to file: each stage alone, then a run where they overlap."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,45 +17,44 @@ from lapsr_cli import image_io
 from lapsr_cli.batch import pipeline
 from lapsr_cli.batch.planning import Selection, plan
 from lapsr_cli.batch.targets import Target
-from lapsr_cli.bench.results import Stages
-from lapsr_cli.bench.timing import finish
-from lapsr_cli.device.selection import Device, training_precision
+from lapsr_cli.bench.advice import advice
+from lapsr_cli.bench.results import EndToEnd
+from lapsr_cli.bench.timing import synchronize
 from lapsr_cli.device.transfer import Transfer
 from lapsr_cli.errors import NothingMatched, UnreadablePicture
 from lapsr_cli.files import find
-from lapsr_cli.image_io import READABLE, Photo, suffix_for
+from lapsr_cli.image_io import Photo
 from lapsr_cli.inference.batching import Task
 from lapsr_cli.pixels.picture import Picture
 from lapsr_cli.upscaler import Upscaler
 
 __all__ = ["measure", "sample"]
 
-_FASTER_WRITING = {
-    ".png": "-f jpg writes faster, and so does a lower --compress",
-    ".avif": "-f jpg or -f webp writes faster",
-}
+_Upscaled = dict[tuple[int, int], Picture]
+"""Results by (number of the picture, number of the frame)."""
 
 
-def measure(folder: Path, paths: Sequence[Path], upscaler: Upscaler, scale: int) -> Stages:
-    """Time the pictures ``paths`` of a folder, which ``sample`` gives.
+def measure(folder: Path, paths: Sequence[Path], upscaler: Upscaler, scale: int) -> EndToEnd:
+    """Time the pictures ``paths`` of ``folder``, as ``sample`` selects them.
 
-    Each stage is timed alone, with the threads that a run has for it; results go to a temporary
-    folder. Raises UnreadablePicture for one that is damaged behind its header.
+    Each stage is timed alone, with the number of threads that it has in a run; results are written
+    to a temporary folder. Raises UnreadablePicture for a file that is damaged after its header.
     """
-    clock = _Clock()
+    clock = _StageClock()
     with clock.running("decode"), ThreadPoolExecutor(pipeline.DECODERS) as pool:
         photos = list(pool.map(image_io.read, paths))
-    enlarged = _enlarge(photos, upscaler, scale, clock)
-    _copy(photos, enlarged, upscaler.device.torch_device, clock)
-    with tempfile.TemporaryDirectory() as results:
-        _encode(photos, paths, enlarged, Path(results), clock)
-    enlarged.clear()
+    upscaled = _upscale(photos, upscaler, scale, clock)
+    _copy(photos, upscaled, upscaler.device.torch_device, clock)
+    suffixes = [image_io.suffix_for(path.suffix) for path in paths]
+    with tempfile.TemporaryDirectory() as output:
+        _encode(photos, suffixes, upscaled, Path(output), clock)
+    upscaled.clear()
     pixels = sum(frame.height * frame.width for photo in photos for frame in photo.frames)
-    photos.clear()
-    with tempfile.TemporaryDirectory() as results:
-        total = _run(paths, upscaler, scale, Path(results))
+    photos.clear()  # the run below needs the memory
+    with tempfile.TemporaryDirectory() as output:
+        total = _run(paths, upscaler, scale, Path(output))
     bottleneck = max(clock.seconds, key=lambda stage: clock.seconds[stage])
-    return Stages(
+    return EndToEnd(
         folder=str(folder),
         model=upscaler.name,
         device=str(upscaler.device.torch_device),
@@ -66,31 +66,31 @@ def measure(folder: Path, paths: Sequence[Path], upscaler: Upscaler, scale: int)
         seconds=clock.seconds,
         total_seconds=total,
         bottleneck=bottleneck,
-        advice=_advice(bottleneck, upscaler, paths),
+        advice=advice(bottleneck, upscaler.device, suffixes),
     )
 
 
-class _Clock:
-    """Seconds by stage."""
+class _StageClock:
+    """Seconds of each stage."""
 
     def __init__(self) -> None:
         self.seconds = dict.fromkeys(("decode", "upload", "network", "download", "encode"), 0.0)
 
     @contextmanager
     def running(self, stage: str) -> Iterator[None]:
-        """What happens in here belongs to ``stage``."""
+        """Add the time of the block to ``stage``."""
         start = time.perf_counter()
         yield
         self.seconds[stage] += time.perf_counter() - start
 
 
 def sample(folder: Path, most: int) -> tuple[list[Path], list[str]]:
-    """At most ``most`` pictures of a folder whose header can be read, evenly spread over it, and a
-    line for each file whose header cannot.
+    """At most ``most`` pictures with a readable header, evenly spaced over the folder, and a line
+    for each file whose header cannot be read.
 
-    Raises NothingMatched if there is none.
+    Raises NothingMatched if there are no pictures.
     """
-    found = find([str(folder)], READABLE)
+    found = find([str(folder)], image_io.READABLE)
     problems = [f"{path}: {reason}" for path, reason in found.problems.items()]
     readable = []
     for source in found.sources:
@@ -100,22 +100,22 @@ def sample(folder: Path, most: int) -> tuple[list[Path], list[str]]:
         except UnreadablePicture as error:
             problems.append(str(error))
     if not readable:
-        raise NothingMatched(f"--end-to-end {folder}: no picture in it can be read")
+        raise NothingMatched(f"--end-to-end {folder}: no readable pictures")
     step = max(1.0, len(readable) / most)
     taken = [readable[int(number * step)] for number in range(min(len(readable), most))]
     return taken, problems
 
 
-def _enlarge(
-    photos: Sequence[Photo], upscaler: Upscaler, scale: int, clock: _Clock
-) -> dict[tuple[int, int], Picture]:
-    """Every frame, by the numbers of its picture and of itself."""
+def _upscale(
+    photos: Sequence[Photo], upscaler: Upscaler, scale: int, clock: _StageClock
+) -> _Upscaled:
+    """Every frame of every picture."""
     tasks = [
         Task((number, index), frame, (scale,), upscaler.model_for(lossy=photo.lossy))
         for number, photo in enumerate(photos)
         for index, frame in enumerate(photo.frames)
     ]
-    for _ in upscaler.stream(tasks[:1]):  # the first pass pays for what later ones find ready
+    for _ in upscaler.stream(tasks[:1]):  # warm-up: compiles kernels, allocates memory
         pass
     with clock.running("network"):
         return {result.key: result.pyramid[scale] for result in upscaler.stream(tasks)}
@@ -123,11 +123,12 @@ def _enlarge(
 
 def _copy(
     photos: Sequence[Photo],
-    enlarged: dict[tuple[int, int], Picture],
+    upscaled: Mapping[tuple[int, int], Picture],
     device: torch.device,
-    clock: _Clock,
+    clock: _StageClock,
 ) -> None:
-    """The copies alone, which the network's time held; the CPU has none."""
+    """Time the copies to and from a GPU and subtract them from the network's time, which included
+    them. The CPU has none."""
     if device.type == "cpu":
         return
     transfer = Transfer(device)
@@ -135,69 +136,38 @@ def _copy(
         for photo in photos:
             for frame in photo.frames:
                 transfer.upload(torch.from_numpy(frame.pixels))
-        finish(device)
-    for picture in enlarged.values():
-        there = torch.from_numpy(picture.pixels).to(device)
+        synchronize(device)
+    for picture in upscaled.values():
+        on_device = torch.from_numpy(picture.pixels).to(device)
         with clock.running("download"):
-            transfer.download([there]).wait()
+            transfer.download([on_device]).wait()
     copies = clock.seconds["upload"] + clock.seconds["download"]
     clock.seconds["network"] = max(0.0, clock.seconds["network"] - copies)
 
 
 def _encode(
     photos: Sequence[Photo],
-    paths: Sequence[Path],
-    enlarged: dict[tuple[int, int], Picture],
-    results: Path,
-    clock: _Clock,
+    suffixes: Sequence[str],
+    upscaled: Mapping[tuple[int, int], Picture],
+    output: Path,
+    clock: _StageClock,
 ) -> None:
     def write(number: int) -> None:
         photo = photos[number]
-        frames = tuple(enlarged[number, index] for index in range(len(photo.frames)))
-        path = results / f"{number}{suffix_for(paths[number].suffix)}"
-        image_io.write(_with(photo, frames), path)
+        frames = tuple(upscaled[number, index] for index in range(len(photo.frames)))
+        image_io.write(replace(photo, frames=frames), output / f"{number}{suffixes[number]}")
 
     with clock.running("encode"), ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(write, range(len(photos))))
 
 
-def _with(photo: Photo, frames: tuple[Picture, ...]) -> Photo:
-    return Photo(frames, photo.form, photo.lossy, photo.metadata, photo.timing)
-
-
-def _run(paths: Sequence[Path], upscaler: Upscaler, scale: int, results: Path) -> float:
-    """Seconds of the whole run, every stage at the same time."""
+def _run(paths: Sequence[Path], upscaler: Upscaler, scale: int, output: Path) -> float:
+    """Seconds of a complete run, as by `lapsr upscale`."""
     selection = Selection(
-        inputs=tuple(map(str, paths)), output=results, targets=(Target(scale=str(scale)),)
+        inputs=tuple(map(str, paths)), output=output, targets=(Target(scale=str(scale)),)
     )
-    works = plan(selection).works
+    jobs = plan(selection).jobs
     start = time.perf_counter()
-    for _ in pipeline.run(works, [upscaler], selection):
+    for _ in pipeline.run(jobs, [upscaler], selection):
         pass
     return time.perf_counter() - start
-
-
-def _advice(bottleneck: str, upscaler: Upscaler, paths: Sequence[Path]) -> str:
-    """Which flag of `lapsr upscale` would help, in a sentence."""
-    if bottleneck == "decode":
-        return "no flag reads faster: a faster disk or more cores would"
-    if bottleneck == "encode":
-        suffixes = {suffix_for(path.suffix) for path in paths}
-        found = [_FASTER_WRITING[suffix] for suffix in suffixes & set(_FASTER_WRITING)]
-        return found[0] if found else "more cores would write faster"
-    if bottleneck in ("upload", "download"):
-        return "--device cuda:0,cuda:1: a second GPU has copies of its own"
-    return _faster_network(upscaler.device)
-
-
-def _faster_network(device: Device) -> str:
-    kind = device.torch_device.type
-    if kind == "cpu" and torch.cuda.is_available():
-        return "--device cuda"
-    if kind == "cuda" and device.precision == "fp32":
-        return "--precision fp16 computes in the GPU's matrix units"
-    if device.precision == "fp32" and training_precision(device.torch_device) == "bf16":
-        return "--precision bf16: this processor multiplies in it"
-    if kind == "cuda":
-        return "--device cuda:0,cuda:1, or a network with fewer convolutions (-m)"
-    return "a GPU, or a network with fewer convolutions (-m)"

@@ -1,4 +1,4 @@
-"""Where it is measured, and the rate of a matrix product there: the roof over every convolution."""
+"""Facts about this machine, and its rate of matrix products: the roofline of all convolutions."""
 
 from __future__ import annotations
 
@@ -10,23 +10,25 @@ import torch
 
 from lapsr_cli.bench.results import Machine
 from lapsr_cli.bench.timing import repeated
+from lapsr_cli.device.cpu_features import this_processor
 from lapsr_cli.device.selection import Device
 
 __all__ = ["matrix_product_rate", "this_machine"]
 
 _SIDES = {"cpu": 2048, "mps": 4096, "cuda": 8192}
-"""Of square matrices, large enough that a product takes far longer than its start."""
+"""Side of the square matrices: large enough that the time to launch a product does not matter."""
 _RUNS = 5
 
 
 def this_machine() -> Machine:
-    """The facts that a figure means nothing without."""
+    """The facts that every measurement depends on."""
     gpus = tuple(
         torch.cuda.get_device_name(number)
         for number in range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
     )
     return Machine(
         processor=_processor(),
+        cpu_level=this_processor().level,
         cores=psutil.cpu_count(logical=False) or psutil.cpu_count() or 1,
         threads=torch.get_num_threads(),
         memory_bytes=psutil.virtual_memory().total,
@@ -38,8 +40,9 @@ def this_machine() -> Machine:
 
 
 def matrix_product_rate(device: Device) -> float:
-    """10^12 operations a second of torch's matrix product in the precision of ``device``, the
-    best of five: nothing that is made of multiplications and additions gets beyond it."""
+    """torch's matrix product in the precision of ``device``, in 10^12 operations per second, the
+    best of five. Direct convolutions cannot exceed it; Winograd convolutions, which need fewer
+    operations than are counted, can."""
     side = _SIDES[device.torch_device.type]
     generator = torch.Generator().manual_seed(0)
     left, right = (
@@ -52,7 +55,7 @@ def matrix_product_rate(device: Device) -> float:
 
 
 def _processor() -> str:
-    """Its name as the system has it."""
+    """The processor's name, as the system reports it."""
     facts = Path("/proc/cpuinfo")
     if facts.exists():
         for line in facts.read_text(encoding="utf-8", errors="replace").splitlines():

@@ -1,4 +1,4 @@
-"""Memory and energy of what runs inside a block."""
+"""Peak memory and energy of a block of code."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _RAPL = Path("/sys/class/powercap")
 
 
 class MemoryMeter:
-    """The peak of a device's memory inside ``measured``, in bytes.
+    """Peak memory of a device inside ``measured``, in bytes.
 
-    On CUDA what torch's allocator held. Elsewhere the resident memory of the process, read 200
-    times a second, beyond what it was before; memory that was kept for reuse is given back first.
+    On CUDA, what torch's allocator held. Elsewhere, the growth of the process's resident memory,
+    sampled 200 times a second; freed memory that the process keeps is released first.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -31,7 +31,7 @@ class MemoryMeter:
 
     @contextmanager
     def measured(self) -> Iterator[None]:
-        """What runs in here is measured."""
+        """Measure the block."""
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
             yield
@@ -57,8 +57,11 @@ class MemoryMeter:
 
 
 class EnergyMeter:
-    """Joules inside ``measured``: of the processor packages (Linux powercap, RAPL) or of an NVIDIA
-    GPU (NVML, if the package nvidia-ml-py is there). None where the system does not tell."""
+    """Energy used inside ``measured``, in joules: of the processor packages (RAPL, through Linux's
+    powercap files below ``counters``) or of an NVIDIA GPU (NVML, if nvidia-ml-py is installed).
+
+    None where there is no readable counter.
+    """
 
     def __init__(self, device: torch.device, counters: Path = _RAPL) -> None:
         self._device = device
@@ -67,7 +70,7 @@ class EnergyMeter:
 
     @contextmanager
     def measured(self) -> Iterator[None]:
-        """What runs in here is measured."""
+        """Measure the block."""
         before = self._read()
         yield
         after = self._read()
@@ -79,20 +82,23 @@ class EnergyMeter:
             )
 
     def _read(self) -> list[tuple[float, float]]:
-        """Joules of every counter, and at which it begins again from zero."""
+        """Joules of every counter, and the value at which it wraps around to zero."""
         if self._device.type == "cuda":
             return _gpu_counter(self._device)
         return package_counters(self._counters)
 
 
 def package_counters(folder: Path) -> list[tuple[float, float]]:
-    """Joules of every processor package, and at which its counter begins again from zero."""
+    """Joules of every processor package, and the value at which its counter wraps around to zero.
+
+    Empty if the counters are missing or not readable.
+    """
     counters = []
     for zone in sorted(folder.glob("intel-rapl:[0-9]")):
         try:
             microjoules = int((zone / "energy_uj").read_text())
             limit = int((zone / "max_energy_range_uj").read_text())
-        except OSError:  # the system tells root alone
+        except OSError:  # on most systems only root may read it
             return []
         counters.append((microjoules / 1e6, limit / 1e6))
     return counters

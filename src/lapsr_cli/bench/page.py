@@ -1,11 +1,16 @@
-"""``lapsr bench --html``: what was measured, on one page."""
+"""`lapsr bench --html`: all results on one page."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lapsr_cli.bench.page_charts import quality_by_time, stage_bars, time_by_size
-from lapsr_cli.bench.page_tables import peer_tables, quality_tables, speed_table, study_tables
+from lapsr_cli.bench.page_charts import quality_against_time, stage_bars, time_by_size
+from lapsr_cli.bench.page_tables import (
+    ablation_tables,
+    quality_tables,
+    runtime_tables,
+    speed_table,
+)
 from lapsr_cli.bench.results import Machine, Results
 from lapsr_cli.bench.units import memory
 from lapsr_cli.html.document import Section, document
@@ -15,7 +20,7 @@ __all__ = ["report_page"]
 
 
 def report_page(results: Results, examples: Sequence[Example]) -> str:
-    """One HTML file, valid UTF-8, that needs nothing else; what was not measured is left out."""
+    """A self-contained HTML file, valid UTF-8; sections without results are left out."""
     day, time = results.date[:10], results.date[11:16]
     facts = {"measured": f"{day} {time} UTC", **_facts(results.machine, results.version)}
     sections = [section for section in _sections(results, examples) if section.parts]
@@ -24,55 +29,56 @@ def report_page(results: Results, examples: Sequence[Example]) -> str:
 
 def _facts(machine: Machine, version: str) -> dict[str, str]:
     facts = {
-        "processor": f"{machine.processor}, {machine.cores} cores, {machine.threads} threads",
-        "graphics": ", ".join(machine.gpus),
+        "processor": f"{machine.processor} ({machine.cpu_level}), {machine.cores} cores,"
+        f" {machine.threads} threads",
+        "GPU": ", ".join(machine.gpus),
         "memory": memory(machine.memory_bytes),
         "system": machine.system,
         "software": f"lapsr {version}, torch {machine.torch}, Python {machine.python}",
     }
-    return {word: fact for word, fact in facts.items() if fact}
+    return {name: fact for name, fact in facts.items() if fact}
 
 
 def _sections(results: Results, examples: Sequence[Example]) -> list[Section]:
     return [
         Section(
-            title="Time by size",
-            text="Median seconds of one picture, to one scale.",
+            title="Time by input size",
+            text="Median time per picture, at one scale.",
             parts=[*time_by_size(results.speeds), *speed_table(results.speeds)],
         ),
         Section(
-            title="Quality by time",
-            text="Mean PSNR of luma and mean time of a picture, over the pictures of a set. Up and "
-            "to the left is better.",
-            parts=quality_by_time(results.qualities),
+            title="Quality against time",
+            text="Mean PSNR of luma and mean time per picture over a dataset. Upper left is"
+            " better.",
+            parts=quality_against_time(results.qualities),
         ),
         Section(
-            title="From file to file",
-            text="What each stage takes alone. A run does all of them at the same time, so it"
-            " takes about as long as the longest one.",
+            title="End to end",
+            text="From file to file: the time of each stage alone. In a run the stages overlap, so"
+            " it takes about as long as the slowest stage.",
             parts=stage_bars(results.stages),
         ),
         Section(
-            title="Beside other runtimes",
-            text="The same weights on the same luma with the same threads. Ratio: median time over "
-            "that of lapsr. Difference: the largest to the reference network's luma, of 1.",
-            parts=peer_tables(results.peers),
+            title="Other runtimes",
+            text="The same weights, luma and number of threads; runs are interleaved. Ratio: median"
+            " time over that of lapsr. Difference: largest absolute difference from the reference"
+            " network, luma in [0, 1].",
+            parts=runtime_tables(results.peers),
         ),
         Section(
             title="Quality",
-            text="PSNR in dB / SSIM / IFC of luma, mean over the pictures of a set, by the papers' "
-            "protocol. What the papers say stands below what was measured here.",
+            text="PSNR in dB / SSIM / IFC of luma, mean over a dataset, by the papers' protocol."
+            " Published figures are below those measured here.",
             parts=quality_tables(results.qualities, results.published),
         ),
         Section(
-            title="Studies",
-            text="What each part of the network costs and gives.",
-            parts=study_tables(results.studies),
+            title="Ablations",
+            text="Cost and benefit of each part of the network.",
+            parts=ablation_tables(results.studies),
         ),
         Section(
             title="Pictures",
-            text="Drag the boundary, or move it by the arrow keys; enlarged pictures can be"
-            " dragged.",
+            text="Drag the divider or move it with the arrow keys. Zoomed pictures can be dragged.",
             parts=[figure(example) for example in examples],
         ),
     ]

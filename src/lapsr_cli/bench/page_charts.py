@@ -1,4 +1,4 @@
-"""The page's charts: time against size, quality against time, the stages of a run."""
+"""Charts of the HTML page: time by input size, quality against time, stages of a run."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from itertools import groupby
 
 from markupsafe import Markup
 
-from lapsr_cli.bench.results import Quality, Speed, Stages
+from lapsr_cli.bench.results import EndToEnd, Quality, Speed
 from lapsr_cli.bench.summary import Mean, means
 from lapsr_cli.bench.units import decibels, duration, significant
 from lapsr_cli.html.bars import Bar, Bars, bars
 from lapsr_cli.html.chart import Axis, Chart, Point, Series, charts
 
-__all__ = ["quality_by_time", "stage_bars", "time_by_size"]
+__all__ = ["quality_against_time", "stage_bars", "time_by_size"]
 
 
 def time_by_size(speeds: Sequence[Speed]) -> list[Markup]:
-    """A chart for each scale; a line for each model, device and precision."""
+    """One chart per scale, one line per model, device and precision."""
     scales = sorted({speed.scale for speed in speeds})
     found = [
         Chart(
-            title=f"Up to {scale}x",
-            x=Axis(label="megapixels of the input", tick=significant_tick, logarithmic=True),
-            y=Axis(label="time of a picture", tick=duration_tick, logarithmic=True),
+            title=f"{scale}x",
+            x=Axis(label="input megapixels", tick=significant_tick, logarithmic=True),
+            y=Axis(label="time per picture", tick=duration_tick, logarithmic=True),
             series=_lines([speed for speed in speeds if speed.scale == scale]),
         )
         for scale in scales
@@ -38,7 +38,7 @@ def _lines(speeds: Sequence[Speed]) -> list[Series]:
 
     def label(speed: Speed) -> str:
         words = [speed.model, speed.device, speed.precision]
-        words += [f"{speed.batch} at a time"] * several_batches
+        words += [f"batch of {speed.batch}"] * several_batches
         words += [speed.content] * several_contents
         return ", ".join(words)
 
@@ -50,13 +50,13 @@ def _lines(speeds: Sequence[Speed]) -> list[Series]:
 
 def _timed(speed: Speed) -> Point:
     size = f"{speed.width} x {speed.height}"
-    text = f"{speed.title}, {size} to {speed.scale}x: {duration(speed.seconds.median)}"
+    text = f"{speed.title}, {size}, {speed.scale}x: {duration(speed.seconds.median)}"
     return Point(speed.width * speed.height / 1e6, speed.seconds.median, text)
 
 
-def quality_by_time(qualities: Sequence[Quality]) -> list[Markup]:
-    """The figure of the papers: a chart for each set and scale, a point for each model. What needs
-    no network (bicubic) is a line across, and an infinite mean has no place."""
+def quality_against_time(qualities: Sequence[Quality]) -> list[Markup]:
+    """The papers' figure: one chart per dataset and scale, one point per model. Methods without a
+    network (bicubic) are horizontal lines; infinite means are left out."""
     finite = [mean for mean in means(qualities) if math.isfinite(mean.psnr)]
     found = [
         _scatter(dataset, scale, list(group))
@@ -69,7 +69,7 @@ def quality_by_time(qualities: Sequence[Quality]) -> list[Markup]:
 def _scatter(dataset: str, scale: int, group: Sequence[Mean]) -> Chart:
     return Chart(
         title=f"{dataset}, {scale}x",
-        x=Axis(label="time of a picture", tick=duration_tick, logarithmic=True),
+        x=Axis(label="time per picture", tick=duration_tick, logarithmic=True),
         y=Axis(label="PSNR in dB", tick=significant_tick),
         series=[
             Series(label=mean.method, points=[_scored(mean, mean.seconds)], joined=False)
@@ -89,28 +89,28 @@ def _scored(mean: Mean, seconds: float) -> Point:
     return Point(seconds, mean.psnr, text)
 
 
-def stage_bars(stages: Iterable[Stages]) -> list[Markup]:
-    """Bars for each folder, the bottleneck made plain."""
-    return [bars(_stages(each)) for each in stages]
+def stage_bars(runs: Iterable[EndToEnd]) -> list[Markup]:
+    """One bar chart per run, the bottleneck highlighted."""
+    return [bars(_stages(run)) for run in runs]
 
 
-def _stages(run: Stages) -> Bars:
+def _stages(run: EndToEnd) -> Bars:
     rate = run.output_megapixels / run.total_seconds
     return Bars(
-        title=f"{run.folder}: {run.pictures} pictures, {run.model} to {run.scale}x on {run.device}"
+        title=f"{run.folder}: {run.pictures} pictures, {run.model}, {run.scale}x on {run.device}"
         f" in {run.precision}",
         bars=[
             Bar(label=name, value=seconds, text=duration(seconds), strong=name == run.bottleneck)
             for name, seconds in run.seconds.items()
         ]
-        + [Bar(label="the run", value=run.total_seconds, text=duration(run.total_seconds))],
+        + [Bar(label="whole run", value=run.total_seconds, text=duration(run.total_seconds))],
         remark=f"{significant(run.input_megapixels)} megapixels in,"
-        f" {significant(run.output_megapixels)} out, {significant(rate)} a second. {run.advice}",
+        f" {significant(run.output_megapixels)} out, {significant(rate)} per second. {run.advice}",
     )
 
 
 def duration_tick(seconds: float) -> str:
-    """Of a round value: 5 ms, not 5.00 ms."""
+    """Tick label of a round duration: 5 ms, not 5.00 ms."""
     for unit, size in (("s", 1.0), ("ms", 1e-3)):
         if seconds >= 0.999 * size:
             return f"{seconds / size:g} {unit}"
@@ -118,5 +118,5 @@ def duration_tick(seconds: float) -> str:
 
 
 def significant_tick(value: float) -> str:
-    """Of a round value."""
+    """Tick label of a round value."""
     return f"{value:.4g}"

@@ -1,4 +1,4 @@
-"""The page's tables: every figure that a chart shows, and those that no chart does."""
+"""Tables of the HTML page: all figures, including those that no chart shows."""
 
 from __future__ import annotations
 
@@ -7,14 +7,21 @@ from itertools import groupby
 
 from markupsafe import Markup
 
-from lapsr_cli.bench.results import PeerSpeed, Published, Quality, Speed, StudyRow, Timing
+from lapsr_cli.bench.results import (
+    AblationRow,
+    Published,
+    Quality,
+    RuntimeSpeed,
+    Speed,
+    Timing,
+)
 from lapsr_cli.bench.summary import means
 from lapsr_cli.bench.units import decibels, duration, memory, significant
 from lapsr_cli.html.table import Table, table
 
-__all__ = ["peer_tables", "quality_tables", "speed_table", "study_tables"]
+__all__ = ["ablation_tables", "quality_tables", "runtime_tables", "speed_table"]
 
-_STUDIES = {
+_ABLATIONS = {
     "params": "Parameters",
     "depth": "Depth and recursions",
     "skips": "Skip connections",
@@ -23,12 +30,12 @@ _STUDIES = {
 
 
 def speed_table(speeds: Sequence[Speed]) -> list[Markup]:
-    """Every measurement, folded away."""
+    """All measurements in one collapsed table."""
     if not speeds:
         return []
     headings = (
-        "model", "device", "precision", "input", "scale", "batch", "content", "median", "least",
-        "most", "runs", "MP/s out", "TFLOP/s", "of matrix product", "pixels computed", "memory",
+        "model", "device", "precision", "input", "scale", "batch", "content", "median", "min",
+        "max", "runs", "output MP/s", "TFLOP/s", "roofline share", "pixels computed", "memory",
         "joules",
     )  # fmt: skip
     content = Table(
@@ -55,7 +62,7 @@ def _speed_row(speed: Speed) -> tuple[str, ...]:
         f"{100 * speed.roofline_share:.0f} %",
         f"{speed.work_ratio:.2f} x",
         memory(speed.peak_bytes),
-        _known(speed.joules),
+        _or_dash(speed.joules),
     )
 
 
@@ -63,46 +70,48 @@ def _timing(seconds: Timing) -> tuple[str, str, str]:
     return duration(seconds.median), duration(seconds.least), duration(seconds.most)
 
 
-def _known(value: float | None) -> str:
+def _or_dash(value: float | None) -> str:
     return "–" if value is None else significant(value)
 
 
-def peer_tables(peers: Sequence[PeerSpeed]) -> list[Markup]:
-    """A table for each model, device, scale and size."""
+def runtime_tables(speeds: Sequence[RuntimeSpeed]) -> list[Markup]:
+    """One table per model, device, scale and size."""
 
-    def group(peer: PeerSpeed) -> str:
-        size = f"{peer.width} x {peer.height}"
-        words = f"{peer.model} on {peer.device}, {size} to {peer.scale}x"
-        return words if peer.precision == "fp32" else f"{words}, lapsr in {peer.precision}"
+    def caption_of(speed: RuntimeSpeed) -> str:
+        size = f"{speed.width} x {speed.height}"
+        caption = f"{speed.model} on {speed.device}, {size}, {speed.scale}x"
+        if speed.precision == "fp32":
+            return caption
+        return f"{caption}, lapsr in {speed.precision}"
 
     return [
         table(
             Table(
                 caption=caption,
                 headings=("runtime", "version", "median", "ratio", "difference"),
-                rows=[_peer_row(peer) for peer in rows],
+                rows=[_runtime_row(speed) for speed in group],
                 columns="llrrr",
             )
         )
-        for caption, rows in groupby(peers, key=group)
+        for caption, group in groupby(speeds, key=caption_of)
     ]
 
 
-def _peer_row(peer: PeerSpeed) -> tuple[str, ...]:
-    if peer.seconds is None:
-        return peer.peer, peer.version, peer.problem
+def _runtime_row(speed: RuntimeSpeed) -> tuple[str, ...]:
+    if speed.seconds is None:
+        return speed.peer, speed.version, speed.problem
     return (
-        peer.peer,
-        peer.version,
-        duration(peer.seconds.median),
-        "–" if peer.ratio is None else f"{peer.ratio:.2f} x",
-        "–" if peer.difference is None else f"{peer.difference:.1e}" if peer.difference else "0",
+        speed.peer,
+        speed.version,
+        duration(speed.seconds.median),
+        "–" if speed.ratio is None else f"{speed.ratio:.2f} x",
+        "–" if speed.difference is None else f"{speed.difference:.1e}" if speed.difference else "0",
     )
 
 
 def quality_tables(qualities: Sequence[Quality], published: Sequence[Published]) -> list[Markup]:
-    """For each set a table of methods by scales, then where the published figures stand, then
-    every picture, folded away."""
+    """For each dataset: methods by scales; then, collapsed, the sources of published figures and
+    the figures of every picture."""
     found: list[Markup] = []
     for dataset in dict.fromkeys(
         [*(q.dataset for q in qualities), *(p.dataset for p in published)]
@@ -111,9 +120,9 @@ def quality_tables(qualities: Sequence[Quality], published: Sequence[Published])
         others = [each for each in published if each.dataset == dataset]
         found.append(table(_methods(dataset, own, others)))
         if others:
-            found.append(table(_sources(others), folded="Where the published figures stand"))
+            found.append(table(_sources(others), folded="Sources of the published figures"))
         if own:
-            found.append(table(_pictures(own), folded="Every picture"))
+            found.append(table(_pictures(own), folded="All pictures"))
     return found
 
 
@@ -138,7 +147,7 @@ def _methods(dataset: str, own: Sequence[Quality], published: Sequence[Published
 
 
 def _figures(psnr: float | None, ssim: float | None, ifc: float | None) -> str:
-    """As the papers print them: 31.39 / .8823 / 3.56."""
+    """In the style of the papers: 31.39 / .8823 / 3.56."""
     return " / ".join(
         [
             "–" if psnr is None else decibels(psnr),
@@ -150,7 +159,7 @@ def _figures(psnr: float | None, ssim: float | None, ifc: float | None) -> str:
 
 def _sources(published: Iterable[Published]) -> Table:
     rows = [(f"{each.method}, {each.scale}x", "; ".join(each.sources) or "–") for each in published]
-    return Table(headings=("figure", "stands in"), rows=rows, columns="ll")
+    return Table(headings=("figure", "sources"), rows=rows, columns="ll")
 
 
 def _pictures(own: Sequence[Quality]) -> Table:
@@ -170,18 +179,18 @@ def _pictures(own: Sequence[Quality]) -> Table:
     return Table(headings=headings, rows=rows, columns="llrrrrr")
 
 
-def study_tables(studies: Sequence[StudyRow]) -> list[Markup]:
-    """A table for each study."""
+def ablation_tables(rows: Sequence[AblationRow]) -> list[Markup]:
+    """One table per ablation."""
     return [
-        table(_study(name, [row for row in studies if row.study == name]))
-        for name in dict.fromkeys(row.study for row in studies)
+        table(_ablation(name, [row for row in rows if row.study == name]))
+        for name in dict.fromkeys(row.study for row in rows)
     ]
 
 
-def _study(name: str, rows: Sequence[StudyRow]) -> Table:
+def _ablation(name: str, rows: Sequence[AblationRow]) -> Table:
     scales = sorted({scale for row in rows for scale in row.psnr})
     return Table(
-        caption=_STUDIES.get(name, name),
+        caption=_ABLATIONS.get(name, name),
         headings=(
             "network", "parameters", "layers", "scale", "median", "TFLOP/s",
             *(f"PSNR {scale}x" for scale in scales),

@@ -1,22 +1,22 @@
-"""The figures that the literature prints for the benchmark sets, to stand beside measured ones.
+"""Figures that the literature gives for the benchmark datasets, to compare with measured ones.
 
-A figure is here when two places that are public, and not one a copy of the other's repository,
-were opened and agree on it, read to as many digits as both give; one place that says otherwise
-does not outweigh them. Where two agree on one figure and two on another, it is None. Nothing is
+A figure is listed if two public sources, neither of which is a copy of the other's repository, were
+opened and agree on it, to as many digits as both give; a single source that disagrees does not
+outweigh them. Where two sources agree on one figure and two on another, it is None. Nothing is
 taken from memory.
 
 What is missing, and why:
 
-- MS-LapSRN: no model was found in two places. One place has D5R5; another does not say which.
-- IFC: found in one place only, for LapSRN on three sets.
-- 8x: two places that agree were found for LapSRN and SRCNN only, and not on every set.
+- MS-LapSRN: no model was found in two sources. One source has D5R5; another does not say which.
+- IFC: found in one source only, for LapSRN on three datasets.
+- 8x: two sources that agree were found for LapSRN and SRCNN only, and not on every dataset.
 - LapSRN on Set14: two figures are in circulation at every scale, a tenth of a decibel apart (28.19
   and 28.09 dB at 4x). The authors' file gives 28.08 here.
 - SRCNN on Set14: two figures are in circulation as well (32.42 and 32.45 dB at 2x).
-- Manga109: only what two of the tables that have this set share.
+- Manga109: only what two of the tables with this dataset share.
 
-Bicubic's figures are those of the tables named here, which need not be the papers' to the last
-digit. All are of luma, by the protocol of ``lapsr_cli.metrics.protocol``.
+Bicubic's figures are those of the tables cited here, which may differ from the papers' in the last
+digit. All figures are for luma, by the protocol of ``lapsr_cli.metrics.protocol``.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _REVIEW = "github.com/AVC2-UESTC/Holistic-Super-Resolution-Review, README.md"
 _Row = tuple[str, str, int, float | None, float | None, tuple[str, ...]]
 
 _ROWS: tuple[_Row, ...] = (
-    # method, set, scale, PSNR in dB, SSIM, sources
+    # method, dataset, scale, PSNR in dB, SSIM, sources
     ("bicubic", "Set5", 2, 33.66, 0.9299, (_DRRN, _HU, _DYRSRNET)),
     ("bicubic", "Set5", 4, 28.42, 0.8104, (_DRRN, _HU, _ESRGAN, _DYRSRNET)),
     ("bicubic", "Set14", 2, 30.24, 0.8688, (_HU, _DYRSRNET)),
@@ -97,7 +97,7 @@ _ROWS: tuple[_Row, ...] = (
 
 
 def published(dataset: str, scale: int) -> tuple[Published, ...]:
-    """What is printed for a set at a scale, in the order of publication; empty where nothing is."""
+    """The figures for a dataset at a scale, in order of publication; empty if there are none."""
     return tuple(
         Published(
             method=method,

@@ -1,4 +1,4 @@
-"""How good networks are on a folder of pictures at full size, or on real pairs of LR and HR."""
+"""PSNR, SSIM and IFC of networks on a folder of HR pictures, or on pairs of LR and HR pictures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from lapsr_cli import image_io
 from lapsr_cli.bench.results import Quality
 from lapsr_cli.errors import NothingMatched, UnreadablePicture, UsageError
 from lapsr_cli.files import find
-from lapsr_cli.image_io import READABLE
 from lapsr_cli.inference.evaluation import Evaluator
 from lapsr_cli.metrics import protocol
 from lapsr_cli.pixels.picture import Picture
@@ -27,8 +26,8 @@ __all__ = [
     "check_sizes",
     "measure",
     "measure_pairs",
-    "pairs_in",
     "read_originals",
+    "read_pairs",
     "read_pictures",
 ]
 
@@ -37,7 +36,7 @@ _WARM_UP_SIDE = 32
 
 @dataclass(frozen=True)
 class Original:
-    """A picture at full size: its name below the folder, and its luma (H, W), float64 in [0, 1]."""
+    """An HR picture: its path relative to the folder, and its luma (H, W), float64 in [0, 1]."""
 
     name: str
     luma: Tensor
@@ -51,7 +50,8 @@ class Original:
 
 @dataclass(frozen=True)
 class Pair:
-    """A small picture and the same at full size: their name, their luma, and the scale between."""
+    """An LR picture and its original: the name of the LR picture, the luma of both as (h, w) and
+    (scale h, scale w), float64 in [0, 1], and the scale between them."""
 
     name: str
     lr: Tensor
@@ -60,9 +60,9 @@ class Pair:
 
 
 def read_pictures(folder: Path, flag: str) -> tuple[dict[str, Picture], list[str]]:
-    """The first frame of every picture of a folder, by its path below it, and a line for each file
-    that cannot be read. Raises NothingMatched, naming ``flag``, if there is none."""
-    found = find([str(folder)], READABLE)
+    """The first frame of every picture in a folder, by relative path, and a line for each file that
+    cannot be read. Raises NothingMatched, naming the option ``flag``, if there are no pictures."""
+    found = find([str(folder)], image_io.READABLE)
     pictures: dict[str, Picture] = {}
     problems = [f"{path}: {reason}" for path, reason in found.problems.items()]
     for source in found.sources:
@@ -72,44 +72,44 @@ def read_pictures(folder: Path, flag: str) -> tuple[dict[str, Picture], list[str
             problems.append(str(error))
     if not pictures:
         reasons = f": {'; '.join(problems)}" if problems else ""
-        raise NothingMatched(f"{flag} {folder}: no pictures in it{reasons}")
+        raise NothingMatched(f"{flag} {folder}: no readable pictures{reasons}")
     return pictures, problems
 
 
 def read_originals(folder: Path, flag: str) -> tuple[list[Original], list[str]]:
-    """The luma of ``read_pictures``."""
+    """As ``read_pictures``, but the luma only."""
     pictures, problems = read_pictures(folder, flag)
     return [Original(name, _luma(picture)) for name, picture in pictures.items()], problems
 
 
 def check_sizes(originals: Sequence[Original], scale: int, flag: str) -> None:
-    """Raise UsageError, naming ``flag``, for a picture of which nothing is left to score: ``scale``
-    pixels go at each edge."""
+    """Raise UsageError, naming ``flag``, for a picture too small to score: ``scale`` pixels at each
+    edge are excluded."""
     for original in originals:
         height, width = original.size
         if min(height, width) < 3 * scale:
             raise UsageError(
-                f"{flag}: {original.name}: {width} x {height} pixels are too few to be scored at"
-                f" {scale}x; at least {3 * scale} x {3 * scale}"
+                f"{flag}: {original.name}: {width} x {height} pixels are too few to score at"
+                f" {scale}x; it takes {3 * scale} x {3 * scale}"
             )
 
 
-def pairs_in(lr_folder: Path, hr_folder: Path, scales: Sequence[int]) -> list[Pair]:
-    """The pictures of two folders that have the same path below them but for the suffix, in the
-    order of the small ones.
+def read_pairs(lr_folder: Path, hr_folder: Path, scales: Sequence[int]) -> list[Pair]:
+    """The pictures of two folders, paired by relative path without suffix, in the order of
+    ``lr_folder``. The scale of a pair is the one of ``scales`` by which its sizes differ.
 
-    Raises UsageError for one without its like, for sizes that are not ``scales`` apart or too
-    small, UnreadablePicture for one that cannot be read.
+    Raises UsageError for a picture without counterpart, or whose sizes differ by none of ``scales``
+    or are too small to score; UnreadablePicture for one that cannot be read.
     """
-    small, problems = read_originals(lr_folder, "--pairs")
-    large, more_problems = read_originals(hr_folder, "--pairs")
+    lr_pictures, problems = read_originals(lr_folder, "--pairs")
+    hr_pictures, more_problems = read_originals(hr_folder, "--pairs")
     if problems or more_problems:
         raise UnreadablePicture((problems + more_problems)[0])
-    originals = {_stem(each): each for each in large}
-    unmatched = {_stem(each) for each in small} ^ set(originals)
+    hr_by_stem = {_stem(each): each for each in hr_pictures}
+    unmatched = {_stem(each) for each in lr_pictures} ^ set(hr_by_stem)
     if unmatched:
         raise UsageError(f"--pairs: {min(unmatched)} is in one of the two folders only")
-    return [_pair(each, originals[_stem(each)], scales) for each in small]
+    return [_pair(each, hr_by_stem[_stem(each)], scales) for each in lr_pictures]
 
 
 def _stem(original: Original) -> str:
@@ -122,8 +122,8 @@ def _pair(lr: Original, hr: Original, scales: Sequence[int]) -> Pair:
             check_sizes([hr], scale, "--pairs")
             return Pair(lr.name, lr.luma, hr.luma, scale)
     sizes = " and ".join(f"{width} x {height}" for height, width in (lr.size, hr.size))
-    wanted = ", ".join(map(str, scales))
-    raise UsageError(f"--pairs: {lr.name}: {sizes} pixels are not {wanted} times apart")
+    expected = ", ".join(f"{scale}x" for scale in scales)
+    raise UsageError(f"--pairs: {lr.name}: {sizes} pixels: the scale is not one of {expected}")
 
 
 def measure(
@@ -132,30 +132,30 @@ def measure(
     networks: Mapping[str, Evaluator],
     scale: int,
 ) -> Iterator[Quality]:
-    """The papers' protocol: every picture is shrunk, and enlarged by every method."""
+    """The papers' protocol: downscale every original, upscale it by every method, and score it."""
     _warm_up(networks, scale)
     for original in originals:
         lr = protocol.degrade(original.luma, scale)
-        yield from _of_pair(dataset, Pair(original.name, lr, original.luma, scale), networks)
+        yield from _all_methods(dataset, Pair(original.name, lr, original.luma, scale), networks)
 
 
 def measure_pairs(
     dataset: str, pairs: Sequence[Pair], networks: Mapping[str, Evaluator]
 ) -> Iterator[Quality]:
-    """Every small picture as it is, enlarged by every method and held against its original."""
+    """Upscale the LR picture of every pair by every method, and score it against the HR picture."""
     for scale in sorted({pair.scale for pair in pairs}):
         _warm_up(networks, scale)
     for pair in pairs:
-        yield from _of_pair(dataset, pair, networks)
+        yield from _all_methods(dataset, pair, networks)
 
 
-def _of_pair(dataset: str, pair: Pair, networks: Mapping[str, Evaluator]) -> Iterator[Quality]:
+def _all_methods(dataset: str, pair: Pair, networks: Mapping[str, Evaluator]) -> Iterator[Quality]:
     yield _scored(dataset, pair, "bicubic", protocol.bicubic(pair.lr, pair.scale), None)
     yield _scored(dataset, pair, "lanczos", _lanczos(pair.lr, pair.scale), None)
     for name, evaluator in networks.items():
         start = time.perf_counter()
-        enlarged = evaluator.enlarge(pair.lr, pair.scale)
-        yield _scored(dataset, pair, name, enlarged, time.perf_counter() - start)
+        upscaled = evaluator.enlarge(pair.lr, pair.scale)
+        yield _scored(dataset, pair, name, upscaled, time.perf_counter() - start)
 
 
 def _scored(
@@ -175,20 +175,20 @@ def _scored(
 
 
 def _warm_up(networks: Mapping[str, Evaluator], scale: int) -> None:
-    """The first pass pays for what later ones find ready."""
+    """One small pass per network, which compiles kernels and allocates memory."""
     for evaluator in networks.values():
         evaluator.enlarge(torch.zeros(_WARM_UP_SIDE, _WARM_UP_SIDE), scale)
 
 
 def _lanczos(lr: Tensor, scale: int) -> Tensor:
-    """Pillow's, of three lobes: LR (H, W) -> (scale H, scale W)."""
+    """Pillow's Lanczos filter with three lobes: LR (H, W) -> (scale H, scale W)."""
     height, width = lr.shape
     image = Image.fromarray(lr.numpy().astype(np.float32))
-    enlarged = image.resize((scale * width, scale * height), Image.Resampling.LANCZOS)
-    return torch.from_numpy(np.asarray(enlarged).copy())
+    upscaled = image.resize((scale * width, scale * height), Image.Resampling.LANCZOS)
+    return torch.from_numpy(np.asarray(upscaled).copy())
 
 
 def _luma(picture: Picture) -> Tensor:
-    """(H, W), float64 in [0, 1]; transparency does not count."""
+    """(H, W), float64 in [0, 1]; alpha is ignored."""
     pixels = np.atleast_3d(picture.pixels).copy()
     return protocol.luma_of(torch.from_numpy(pixels).permute(2, 0, 1))

@@ -1,4 +1,7 @@
-"""What was measured: figures with their units, as the table, the JSON and the page take them."""
+"""What was measured, with units: the data behind the tables, the JSON and the HTML page.
+
+Field names are the keys of the JSON, which docs/bench.md describes.
+"""
 
 from __future__ import annotations
 
@@ -9,26 +12,33 @@ from typing import Any
 
 __all__ = [
     "SCHEMA",
+    "AblationRow",
+    "EndToEnd",
     "Machine",
-    "PeerSpeed",
     "Published",
     "Quality",
     "Results",
+    "RuntimeSpeed",
     "Speed",
-    "Stages",
-    "StudyRow",
     "Timing",
 ]
 
 SCHEMA = 1
-"""Of the JSON; a field that changes its meaning, or goes, raises it."""
+"""Version of the JSON schema; raised when a field changes its meaning or is removed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """Where it was measured. ``threads``: those that torch computes with. ``gpus``: their names."""
+    """Where it was measured.
+
+    ``cpu_level``: the instruction set that the CPU engine uses ("amx", "avx512", "avx2", "sse4" or
+    "neon"), which LAPSR_CPU may limit. ``cores``: physical ones, if the system reports them.
+    ``threads``: the number torch computes with. ``memory_bytes``: the main memory. ``gpus``: the
+    names of all CUDA devices.
+    """
 
     processor: str
+    cpu_level: str
     cores: int
     threads: int
     memory_bytes: int
@@ -40,7 +50,7 @@ class Machine:
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """Seconds of repeated runs, warm-up not counted."""
+    """Seconds of one call over repeated runs, warm-up excluded."""
 
     median: float
     least: float
@@ -50,17 +60,17 @@ class Timing:
 
 @dataclass(frozen=True, kw_only=True)
 class Speed:
-    """One network enlarging pictures of one size.
+    """Time, memory and energy of one network on pictures of one size.
 
-    ``title``: the network in the papers' words. ``device``: as in "cpu" or "cuda:0". ``scale``: the
-    one that is made. ``width``, ``height``: of the input, in
-    pixels. ``batch``: pictures at a time; ``seconds`` are those of one picture.
-    ``content``: "random" samples, or the name of a picture. ``output_megapixels_per_second``: of
-    ``scale`` alone. ``teraflops``: 10^12 operations of the network a second, a multiplication and
-    an addition being two, halos not counted. ``roofline``: the same of a matrix product, measured
-    in the same run. ``work_ratio``: pixels computed over pixels needed, so 1 without tiles.
-    ``peak_bytes``: of the device; on the CPU what the process took beyond what it held before.
-    ``joules``: of one picture, None where the system does not tell.
+    ``title``: the network as the papers name it. ``device``: "cpu" or "cuda:0". ``scale``: the only
+    scale computed. ``width``, ``height``: of the input, in pixels. ``batch``: pictures per call;
+    ``seconds`` are per picture. ``content``: "random", or the name of a picture.
+    ``output_megapixels_per_second``: of ``scale``, without the pyramid's smaller pictures.
+    ``teraflops``: the network's operations in 10^12 per second; a multiply-add counts as two, halos
+    are excluded. ``roofline``: the same for a matrix product, measured in the same call of
+    `lapsr bench`. ``work_ratio``: pixels computed over pixels needed; 1 without tiles.
+    ``peak_bytes``: on CUDA what torch allocated, elsewhere the growth of the process.
+    ``joules``: per picture; None where the system has no readable counter.
     """
 
     model: str
@@ -82,18 +92,19 @@ class Speed:
 
     @property
     def roofline_share(self) -> float:
-        """What of the matrix product's rate the network reaches, 0 to 1."""
+        """``teraflops`` over ``roofline``. Winograd convolutions, which need fewer operations than
+        are counted, may bring it above 1."""
         return self.teraflops / self.roofline
 
 
 @dataclass(frozen=True, kw_only=True)
-class PeerSpeed:
-    """The same weights on the same luma with the same number of threads, by one runtime.
+class RuntimeSpeed:
+    """One runtime on the same weights, luma and number of threads as the others.
 
-    ``peer``: "lapsr" for our own, the first of every group. ``precision``: of the features in ours;
-    the others compute in fp32. ``ratio``: its median time over ours.
-    ``difference``: the largest to the reference network's output, luma in [0, 1]. ``problem``: why
-    there are no figures; they are None then.
+    ``peer``: name of the runtime; "lapsr" comes first in each group. ``precision``: of the features
+    in lapsr; the other runtimes compute in fp32. ``ratio``: median time over that of lapsr.
+    ``difference``: largest absolute difference from the reference network, luma in [0, 1].
+    ``problem``: why nothing could be measured; the figures are then None.
     """
 
     peer: str
@@ -111,12 +122,12 @@ class PeerSpeed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stages:
+class EndToEnd:
     """A folder of pictures from file to file.
 
-    ``seconds``: of each stage alone ("decode", "upload", "network", "download", "encode"), with as
-    many threads as a run has for it. ``total_seconds``: of the run, all stages at the same time.
-    ``bottleneck``: the stage that takes longest. ``advice``: which flag would help, in a sentence.
+    ``seconds``: of each stage run alone ("decode", "upload", "network", "download", "encode"), with
+    the number of threads that it has in a run. ``total_seconds``: of a run, where the stages
+    overlap. ``bottleneck``: the slowest stage. ``advice``: which option would help, in a sentence.
     """
 
     folder: str
@@ -135,11 +146,11 @@ class Stages:
 
 @dataclass(frozen=True, kw_only=True)
 class Quality:
-    """One picture at one scale: PSNR in dB, SSIM, IFC, and the seconds it took to enlarge.
+    """One picture, upscaled by one method to one scale: PSNR in dB, SSIM, IFC and the time taken.
 
-    ``method``: a model's name, "bicubic" or "lanczos". ``psnr``: infinite where nothing differs.
-    ``ifc``: None for pictures that are too small for its pyramid. ``seconds``: None for what needs
-    no network.
+    ``method``: a model's name, "bicubic" or "lanczos". ``psnr``: infinite if nothing differs.
+    ``ifc``: None if the picture is too small for IFC's pyramid. ``seconds``: None for the two
+    methods that need no network.
     """
 
     method: str
@@ -154,8 +165,10 @@ class Quality:
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """What the papers say of a known set at one scale, and at least two places that say so. A
-    figure on which they do not agree is None."""
+    """Figures that the literature gives for a known dataset at one scale.
+
+    ``sources``: at least two publications. A figure on which they disagree is None.
+    """
 
     method: str
     dataset: str
@@ -167,11 +180,11 @@ class Published:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudyRow:
-    """One network of a study: its size, its time for one pass, its quality if there are weights.
+class AblationRow:
+    """One network of an ablation: its size, the time of one pass, and PSNR if it has weights.
 
-    ``study``: "params", "depth", "skips" or "scales". ``layers``: convolutions on the way to the
-    largest picture. ``psnr``: mean over a dataset in dB, by scale.
+    ``study``: "params", "depth", "skips" or "scales". ``layers``: convolutions on the path to the
+    largest picture. ``psnr``: mean over the first dataset in dB, by scale.
     """
 
     study: str
@@ -186,28 +199,28 @@ class StudyRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """All that one call measured. ``command``: as it was given. ``date``: ISO 8601, UTC."""
+    """All results of one call. ``command``: the command line. ``date``: ISO 8601, UTC."""
 
     machine: Machine
     command: str
     version: str
     date: str
     speeds: tuple[Speed, ...] = ()
-    peers: tuple[PeerSpeed, ...] = ()
-    stages: tuple[Stages, ...] = ()
+    peers: tuple[RuntimeSpeed, ...] = ()
+    stages: tuple[EndToEnd, ...] = ()
     qualities: tuple[Quality, ...] = ()
     published: tuple[Published, ...] = ()
-    studies: tuple[StudyRow, ...] = ()
+    studies: tuple[AblationRow, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """As docs/bench.md describes it: numbers, strings, lists and mappings."""
+        """The JSON of docs/bench.md: numbers, strings, lists and mappings."""
         speeds = [asdict(each) | {"roofline_share": each.roofline_share} for each in self.speeds]
         values: dict[str, Any] = _finite({"schema": SCHEMA, **asdict(self), "speeds": speeds})
         return values
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no infinity: None for it, as for the PSNR of equal pictures."""
+    """``value`` with None for infinities, which JSON lacks: the PSNR of equal pictures."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):

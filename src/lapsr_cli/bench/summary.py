@@ -1,4 +1,4 @@
-"""The mean of a set, as the papers' tables have it."""
+"""Means over the pictures of a dataset, as in the papers' tables."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ __all__ = ["Mean", "means"]
 
 @dataclass(frozen=True, kw_only=True)
 class Mean:
-    """Of the pictures of one set at one scale, by one method: PSNR in dB, SSIM, IFC, seconds.
+    """Mean PSNR in dB, SSIM, IFC and seconds over a dataset at one scale, for one method.
 
-    ``ifc``, ``seconds``: None where any picture has none: a mean of others could not be compared.
+    ``ifc``, ``seconds``: None if any picture has none; a mean of the others would not be
+    comparable.
     """
 
     method: str
@@ -29,7 +30,7 @@ class Mean:
 
 
 def means(qualities: Iterable[Quality]) -> list[Mean]:
-    """By set, scale and method, sets and methods in the order they come in."""
+    """One mean for each dataset, scale and method; datasets and methods in order of appearance."""
     groups: dict[tuple[str, int, str], list[Quality]] = {}
     for each in qualities:
         groups.setdefault((each.dataset, each.scale, each.method), []).append(each)

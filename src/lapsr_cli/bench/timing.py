@@ -1,72 +1,111 @@
-"""Seconds of repeated calls, by the wall clock or, on CUDA, by events."""
+"""Seconds of repeated calls, measured by the wall clock or, on CUDA, by events."""
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 
 from lapsr_cli.bench.results import Timing
+from lapsr_cli.errors import UsageError
+from lapsr_cli.pixels.picture import Size
 
-__all__ = ["finish", "in_turn", "repeated"]
+__all__ = ["TimingOptions", "interleaved", "repeated", "synchronize"]
 
 _CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimingOptions:
+    """What is timed, and how often.
+
+    ``sizes``: of the input; ablations use the first. ``batch``: pictures per call. ``runs``: number
+    of measured runs, which follow ``warm_up`` runs that do not count. ``threads``: of torch and of
+    the other runtimes; 0 is torch's default. Raises UsageError, naming the option.
+    """
+
+    sizes: tuple[Size, ...]
+    batch: int = 1
+    runs: int = 3
+    warm_up: int = 1
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.sizes:
+            raise UsageError("--size: needs at least one size")
+        for option, value in (
+            ("--batch-size", self.batch),
+            ("--runs", self.runs),
+            ("--warm-up", self.warm_up),
+        ):
+            if value < 1:
+                raise UsageError(f"{option} {value}: must be at least 1")
+        cores = os.cpu_count() or 1
+        if not 0 <= self.threads <= cores:  # torch crashes with some thousand threads
+            raise UsageError(
+                f"--threads {self.threads}: must be from 1 to {cores}, the number of cores"
+            )
 
 
 def repeated(
     call: Callable[[], object], runs: int, warm_up: int = 1, *, device: torch.device = _CPU
 ) -> Timing:
-    """``call`` made ``runs`` times after ``warm_up`` calls that do not count.
+    """Time ``runs`` calls, after ``warm_up`` calls that do not count.
 
-    What was begun on ``device`` has ended before a call begins, and before it counts as done.
+    ``device`` is synchronized before and after each call.
     """
-    return in_turn([call], runs, warm_up, device=device)[0]
+    return interleaved([call], runs, warm_up, device=device)[0]
 
 
-def in_turn(
+def interleaved(
     calls: Sequence[Callable[[], object]],
     runs: int,
     warm_up: int = 1,
     *,
     device: torch.device = _CPU,
 ) -> list[Timing]:
-    """Several calls as A B C, A B C: a machine that becomes slower or faster meanwhile does so to
-    all of them. The timing of each, in order; the first ``warm_up`` rounds do not count."""
+    """Time several calls, their runs interleaved (A B C, A B C), so that a machine that slows down
+    or speeds up meanwhile does so for all of them.
+
+    The first ``warm_up`` rounds do not count. Returns one timing per call, in order.
+    """
     seconds: list[list[float]] = [[] for _ in calls]
     for number in range(warm_up + runs):
-        for call, taken in zip(calls, seconds, strict=True):
+        for call, measured in zip(calls, seconds, strict=True):
             duration = _duration(call, device)
             if number >= warm_up:
-                taken.append(duration)
-    return [_timing(taken) for taken in seconds]
+                measured.append(duration)
+    return [_timing(measured) for measured in seconds]
 
 
 def _duration(call: Callable[[], object], device: torch.device) -> float:
-    finish(device)
+    synchronize(device)
     if device.type == "cuda":
         return _duration_on_cuda(call, device)
     start = time.perf_counter()
     call()
-    finish(device)
+    synchronize(device)
     return time.perf_counter() - start
 
 
 def _duration_on_cuda(call: Callable[[], object], device: torch.device) -> float:
-    """By events on the stream that computes; the GPU's clock, not the program's."""
+    """Seconds between two events on the current stream, by the GPU's clock."""
     stream = torch.cuda.current_stream(device)
     began = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
     ended = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
     began.record(stream)
     call()
     ended.record(stream)
-    finish(device)
+    synchronize(device)
     return float(began.elapsed_time(ended)) / 1e3
 
 
-def finish(device: torch.device) -> None:
-    """Wait for what was begun on a device that computes beside the program."""
+def synchronize(device: torch.device) -> None:
+    """Wait for all work queued on ``device``; the CPU has none."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

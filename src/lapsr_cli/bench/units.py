@@ -1,4 +1,4 @@
-"""Figures in words: as many digits as were measured, and a unit that suits them."""
+"""Numbers as text: significant digits and a suitable unit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["decibels", "duration", "memory", "significant"]
 
 
 def significant(value: float, digits: int = 3) -> str:
-    """Rounded to that many digits, never with an exponent: 0.0123, 12.3, 12,300."""
+    """``value`` with ``digits`` significant digits and no exponent: 0.0123, 12.3, 12,300."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
     places = digits - 1 - math.floor(math.log10(abs(value)))
@@ -17,7 +17,7 @@ def significant(value: float, digits: int = 3) -> str:
 
 
 def duration(seconds: float) -> str:
-    """As in 850 µs, 12.3 ms, 1.23 s."""
+    """Seconds as text: 850 µs, 12.3 ms, 1.23 s."""
     for unit, size in (("s", 1.0), ("ms", 1e-3)):
         if seconds >= size:
             return f"{significant(seconds / size)} {unit}"
@@ -25,11 +25,11 @@ def duration(seconds: float) -> str:
 
 
 def memory(count: int) -> str:
-    """Bytes as in 512 MB, 1.23 GB; powers of ten."""
+    """Bytes as text: 512 MB, 1.23 GB (powers of ten)."""
     unit, size = ("GB", 1e9) if count >= 1e9 else ("MB", 1e6)
     return f"{significant(count / size)} {unit}"
 
 
 def decibels(psnr: float) -> str:
-    """PSNR with the two places of the papers' tables."""
+    """PSNR with two decimal places, as in the papers' tables."""
     return f"{psnr:.2f}"

@@ -1,4 +1,4 @@
-"""The tables of `lapsr bench`, on stdout."""
+"""The tables of `lapsr bench` on stdout."""
 
 from __future__ import annotations
 
@@ -8,35 +8,44 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-from lapsr_cli.bench.results import PeerSpeed, Published, Results, Speed, Stages, StudyRow, Timing
+from lapsr_cli.bench.results import (
+    AblationRow,
+    EndToEnd,
+    Machine,
+    Published,
+    Results,
+    RuntimeSpeed,
+    Speed,
+    Timing,
+)
 from lapsr_cli.bench.summary import Mean, means
 from lapsr_cli.bench.units import duration, memory, significant
-from lapsr_cli.text import printable
+from lapsr_cli.text import counted, printable
 
 __all__ = ["show"]
 
-_UNSEEN = 200
-"""Columns where nobody looks: in a file or a pipe nothing is folded."""
+_FILE_WIDTH = 200
+"""Columns in a file or a pipe, where tables need not fit a terminal."""
 
 
 @dataclass(frozen=True)
 class _Block:
-    """A table, what stands over it and what under it. Columns that are empty are left out."""
+    """A table with a title above and a note below. Empty columns are left out."""
 
     title: str
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
-    words: int = 1
+    text_columns: int = 1
     note: str = ""
 
     def table(self) -> Table:
-        """The first ``words`` columns are words, the rest figures."""
+        """The first ``text_columns`` columns are aligned left, the others right."""
         filled = [
             number for number in range(len(self.headings)) if any(r[number] for r in self.rows)
         ]
         table = Table(box=None, pad_edge=False)
         for number in filled:
-            left = number < self.words
+            left = number < self.text_columns
             table.add_column(self.headings[number], justify="left" if left else "right")
         for row in self.rows:
             table.add_row(*(row[number] for number in filled))
@@ -44,17 +53,11 @@ class _Block:
 
 
 def show(results: Results) -> None:
-    """All that was measured, a table for each kind, the machine above."""
+    """Print the machine, then one table per kind of measurement."""
     console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
-        console.width = _UNSEEN
-    machine = results.machine
-    gpus = "".join(f", {name}" for name in machine.gpus)
-    console.print(
-        f"{machine.processor}, {machine.threads} threads on {machine.cores} cores,"
-        f" {memory(machine.memory_bytes)}{gpus}; {machine.system}, Python {machine.python},"
-        f" torch {machine.torch}, lapsr {results.version}"
-    )
+        console.width = _FILE_WIDTH
+    console.print(_machine(results.machine, results.version))
     for block in _blocks(results):
         console.print(f"\n{block.title}")
         console.print(block.table())
@@ -62,26 +65,36 @@ def show(results: Results) -> None:
             console.print(block.note, style="dim")
 
 
+def _machine(machine: Machine, version: str) -> str:
+    gpus = "".join(f", {name}" for name in machine.gpus)
+    return (
+        f"{machine.processor} ({machine.cpu_level}), {counted(machine.threads, 'thread')} on"
+        f" {counted(machine.cores, 'core')}, {memory(machine.memory_bytes)}{gpus};"
+        f" {machine.system}, Python {machine.python}, torch {machine.torch}, lapsr {version}"
+    )
+
+
 def _blocks(results: Results) -> Iterator[_Block]:
     if results.speeds:
         yield _speeds(results.speeds)
     if results.peers:
-        yield _peers(results.peers)
-    yield from map(_stages, results.stages)
+        yield _runtimes(results.peers)
+    yield from map(_end_to_end, results.stages)
     yield from _qualities(results)
     if results.studies:
-        yield _studies(results.studies)
+        yield _ablations(results.studies)
 
 
 def _speeds(speeds: Sequence[Speed]) -> _Block:
-    headings = ["model", "device", "on", "input", "scale", "a picture", "MP/s out"]
-    headings += ["TFLOP/s", "of the roof", "halo", "memory", "energy"]
-    return _Block("Speed", headings, [_speed(each) for each in speeds], words=3, note=_ROOF)
+    headings = ["model", "device", "content", "input", "scale", "per picture", "output MP/s"]
+    headings += ["TFLOP/s", "roofline", "work", "memory", "energy"]
+    rows = [_speed(each) for each in speeds]
+    return _Block("Speed", headings, rows, text_columns=3, note=_SPEED_NOTE)
 
 
-_ROOF = (
-    "a picture: the median, ± half of what lies between the fastest run and the slowest;"
-    " of the roof: of a matrix product's rate; halo: pixels computed over pixels needed"
+_SPEED_NOTE = (
+    "per picture: median, ± half the range from the fastest to the slowest run;"
+    " roofline: share of the rate of a matrix product; work: pixels computed over pixels needed"
 )
 
 
@@ -104,66 +117,71 @@ def _speed(each: Speed) -> list[str]:
 
 
 def _time(timing: Timing) -> str:
-    """The median, and half of what lies between the fastest and the slowest run."""
-    broadcast = (timing.most - timing.least) / 2 / timing.median
-    return f"{duration(timing.median)} ±{broadcast:.0%}"
+    """The median, and half the range from the fastest to the slowest run in percent of it."""
+    half_range = (timing.most - timing.least) / 2 / timing.median
+    return f"{duration(timing.median)} ±{half_range:.0%}"
 
 
-def _peers(peers: Sequence[PeerSpeed]) -> _Block:
-    headings = ["runtime", "version", "model", "input", "scale", "a picture", "ratio", "difference"]
-    note = "ratio: its time over lapsr's; difference: the largest to the reference, of 1"
-    rows = [_peer(each) for each in peers]
-    problems = [f"{each.peer}: {each.problem}" for each in peers if each.problem]
-    title = "The same weights by other runtimes"
-    return _Block(title, headings, rows, words=3, note="\n".join([note, *problems]))
+def _runtimes(speeds: Sequence[RuntimeSpeed]) -> _Block:
+    headings = ["runtime", "version", "model", "input", "scale", "per picture", "ratio"]
+    headings.append("difference")
+    note = (
+        "ratio: time over that of lapsr; difference: largest absolute difference from the"
+        " reference network, luma in [0, 1]"
+    )
+    rows = [_runtime(each) for each in speeds]
+    problems = [f"{each.peer}: {each.problem}" for each in speeds if each.problem]
+    title = "Other runtimes on the same weights"
+    return _Block(title, headings, rows, text_columns=3, note="\n".join([note, *problems]))
 
 
-def _peer(each: PeerSpeed) -> list[str]:
-    ours = each.peer == "lapsr" and each.precision != "fp32"
-    name = f"lapsr in {each.precision}" if ours else each.peer
+def _runtime(each: RuntimeSpeed) -> list[str]:
+    is_lapsr = each.peer == "lapsr" and each.precision != "fp32"
+    name = f"lapsr in {each.precision}" if is_lapsr else each.peer
     row = [name, each.version, each.model, f"{each.width} x {each.height}", f"{each.scale}x"]
     if each.seconds is None or each.ratio is None or each.difference is None:
-        return [*row, "none", "", ""]
+        return [*row, "failed", "", ""]
     return [*row, _time(each.seconds), f"{each.ratio:.2f}", f"{each.difference:.1e}"]
 
 
-def _stages(stages: Stages) -> _Block:
+def _end_to_end(run: EndToEnd) -> _Block:
     title = (
-        f"{printable(stages.folder)}: {stages.pictures} pictures,"
-        f" {stages.input_megapixels:.1f} MP to {stages.output_megapixels:.1f} MP"
-        f" ({stages.scale}x, {stages.model}, {stages.device}, {stages.precision})"
+        f"{printable(run.folder)}: {counted(run.pictures, 'picture')},"
+        f" {run.input_megapixels:.1f} MP to {run.output_megapixels:.1f} MP"
+        f" ({run.scale}x, {run.model}, {run.device}, {run.precision})"
     )
-    total = stages.total_seconds
+    total = run.total_seconds
     rows = [
         [f"{stage} alone", f"{seconds:.2f}", f"{seconds / total:.0%}"]
-        for stage, seconds in stages.seconds.items()
+        for stage, seconds in run.seconds.items()
     ]
-    rows.append(["all at once", f"{total:.2f}", "100%"])
-    note = f"{stages.bottleneck} takes longest; what would help: {stages.advice}"
+    rows.append(["whole run", f"{total:.2f}", "100%"])
+    note = f"{run.bottleneck} is the slowest stage; what would help: {run.advice}"
     return _Block(title, ["stage", "seconds", "of the run"], rows, note=note)
 
 
 def _qualities(results: Results) -> Iterator[_Block]:
-    rows = means(results.qualities)
-    for dataset in dict.fromkeys(mean.dataset for mean in rows):
-        of_set = [mean for mean in rows if mean.dataset == dataset]
-        yield _quality(dataset, of_set, results.published)
+    all_means = means(results.qualities)
+    for dataset in dict.fromkeys(mean.dataset for mean in all_means):
+        of_dataset = [mean for mean in all_means if mean.dataset == dataset]
+        yield _quality(dataset, of_dataset, results.published)
 
 
-def _quality(dataset: str, of_set: Sequence[Mean], published: Sequence[Published]) -> _Block:
-    scales = sorted({mean.scale for mean in of_set})
-    measured = {(mean.method, mean.scale): mean for mean in of_set}
+def _quality(dataset: str, of_dataset: Sequence[Mean], published: Sequence[Published]) -> _Block:
+    scales = sorted({mean.scale for mean in of_dataset})
+    measured = {(mean.method, mean.scale): mean for mean in of_dataset}
     rows: list[list[str]] = []
-    for method in dict.fromkeys(mean.method for mean in of_set):
+    for method in dict.fromkeys(mean.method for mean in of_dataset):
         found = [measured.get((method, scale)) for scale in scales]
         rows.append([method, *(figure for mean in found for figure in _scores(mean))])
-    there = {(each.method, each.scale): each for each in published if each.dataset == dataset}
-    for method in dict.fromkeys(method for method, _ in there):
-        printed = [there.get((method, scale)) for scale in scales]
-        figures = (figure for each in printed for figure in _printed(each))
-        rows.append([f"{method}, as published", *figures])
-    headings = [f"{scale}x {what}" for scale in scales for what in ("PSNR", "SSIM", "IFC")]
-    title = f"{printable(dataset)}, {of_set[0].pictures} pictures: PSNR in dB, SSIM, IFC of luma"
+    known = {(each.method, each.scale): each for each in published if each.dataset == dataset}
+    for method in dict.fromkeys(method for method, _ in known):
+        row = [known.get((method, scale)) for scale in scales]
+        figures = (figure for each in row for figure in _published(each))
+        rows.append([f"{method}, published", *figures])
+    headings = [f"{scale}x {metric}" for scale in scales for metric in ("PSNR", "SSIM", "IFC")]
+    pictures = counted(of_dataset[0].pictures, "picture")
+    title = f"{printable(dataset)}, {pictures}: PSNR in dB, SSIM and IFC of luma"
     return _Block(title, ["method", *headings], rows)
 
 
@@ -173,7 +191,7 @@ def _scores(mean: Mean | None) -> Iterable[str]:
     return f"{mean.psnr:.2f}", f"{mean.ssim:.4f}", _figure(mean.ifc, ".3f")
 
 
-def _printed(each: Published | None) -> Iterable[str]:
+def _published(each: Published | None) -> Iterable[str]:
     if each is None:
         return ("", "", "")
     return _figure(each.psnr, ".2f"), _figure(each.ssim, ".3f"), _figure(each.ifc, ".3f")
@@ -183,12 +201,14 @@ def _figure(value: float | None, form: str) -> str:
     return "" if value is None else format(value, form)
 
 
-def _studies(rows: Sequence[StudyRow]) -> _Block:
-    headings = ["study", "network", "parameters", "layers", "scale", "a pass", "TFLOP/s", "PSNR dB"]
-    return _Block("The papers' ablations", headings, [_study(each) for each in rows], words=2)
+def _ablations(rows: Sequence[AblationRow]) -> _Block:
+    headings = ["ablation", "network", "parameters", "layers", "scale", "per pass", "TFLOP/s"]
+    headings.append("PSNR dB")
+    title = "The papers' ablations"
+    return _Block(title, headings, [_ablation(each) for each in rows], text_columns=2)
 
 
-def _study(each: StudyRow) -> list[str]:
+def _ablation(each: AblationRow) -> list[str]:
     return [
         each.study,
         each.title,

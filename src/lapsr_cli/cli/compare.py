@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lapsr_cli.cli.help_groups import GroupedCommand, examples
 from lapsr_cli.cli.params import GivenPath
 from lapsr_cli.errors import PictureError, UsageError
 
@@ -17,7 +18,15 @@ if TYPE_CHECKING:
     from lapsr_cli.compare.matching import Matches
 
 
-@click.command(short_help="Look at pictures under a moving boundary.")
+@click.command(
+    cls=GroupedCommand,
+    short_help="Compare pictures on an HTML page.",
+    epilog=examples(
+        "lapsr compare photos large -o look.html",
+        "lapsr compare before.png after.png -o look.html --crop 400,300,256,256",
+        "lapsr compare large-classic large-d5r8 originals -o look.html",
+    ),
+)
 @click.argument("a", type=click.Path(path_type=Path))
 @click.argument("b", type=click.Path(path_type=Path))
 @click.argument("hr", type=click.Path(path_type=Path), required=False)
@@ -27,34 +36,35 @@ if TYPE_CHECKING:
     required=True,
     type=GivenPath(dir_okay=False),
     metavar="FILE",
-    help="The page; ends in .html. It needs no other file and no network.",
+    help="HTML page to write, ending in .html. It needs no other file and no network.",
 )
-@click.option("--title", help="Of the page.  [default: the names of the inputs]")
+@click.option("--title", help="Title of the page.  [default: the names of the inputs]")
 @click.option(
     "--crop",
     metavar="X,Y,W,H",
-    help="Show this part alone, in pixels of the largest picture.",
+    help="Show only this region, in pixels of the largest picture.",
 )
 @click.option(
     "--max-side",
     default=2048,
     show_default=True,
     metavar="PIXELS",
-    help="Of what is longer, without --crop, the middle is shown.",
+    help="Show only the centre of pictures longer than this, unless --crop is given.",
 )
-def compare(**flags: Any) -> int:
-    """Show A and B, and HR, over each other on one page, with a boundary to move and a zoom.
+def compare(**values: Any) -> int:
+    """Write a page that shows A and B, and HR if given, on top of each other, with a movable
+    divider and a zoom.
 
-    Two or three pictures, or folders of them, whose pictures are matched by their names, an ending
-    such as _x4 or not. HR is the original: PSNR and SSIM against it stand below. Smaller pictures
-    are enlarged by bicubic.
+    A, B and HR are pictures, or folders whose pictures are matched by name; an ending such as _x4
+    is ignored. HR is the original: PSNR and SSIM are measured against it. Smaller pictures are
+    enlarged to the size of the largest by bicubic interpolation.
     """
-    return _compare(Wish(**flags))
+    return _compare(CompareOptions(**values))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
-    """The flags as they were given."""
+class CompareOptions:
+    """The values as given on the command line. Raises UsageError, naming the option."""
 
     a: Path
     b: Path
@@ -70,11 +80,11 @@ class Wish:
 
     @property
     def inputs(self) -> tuple[Path, ...]:
-        """Two or three."""
+        """Two or three paths."""
         return (self.a, self.b) if self.hr is None else (self.a, self.b, self.hr)
 
     def view(self) -> View:
-        """What of the pictures is shown."""
+        """Which part of the pictures is shown."""
         from lapsr_cli.compare.comparison import View
 
         return View(crop=self._box(), max_side=self.max_side)
@@ -85,38 +95,41 @@ class Wish:
         try:
             left, top, width, height = map(int, self.crop.split(","))
         except ValueError as error:
-            raise UsageError(f"--crop {self.crop}: must be X,Y,W,H, four whole numbers") from error
+            raise UsageError(f"--crop {self.crop}: must be four integers X,Y,W,H") from error
         return left, top, width, height
 
 
-def _compare(wish: Wish) -> int:
+def _compare(options: CompareOptions) -> int:
+    """Match the pictures and write the page. The exit code."""
     from lapsr_cli.batch.planning import prepare_folder
     from lapsr_cli.cli.console import say
     from lapsr_cli.compare.matching import labels, match
     from lapsr_cli.compare.page import gallery
     from lapsr_cli.files import atomic_write
+    from lapsr_cli.image_io import configure_pillow
     from lapsr_cli.text import printable
 
-    view = wish.view()
-    todo = match(wish.inputs)
-    prepare_folder(wish.output.parent, "-o/--output")
+    configure_pillow()
+    view = options.view()
+    todo = match(options.inputs)
+    prepare_folder(options.output.parent, "-o/--output")
     for problem in todo.problems:
         say(f"failed: {problem}")
     for path in todo.alone:
         say(f"no counterpart: {path}")
-    names = labels(wish.inputs)
+    names = labels(options.inputs)
     run = _Run(todo, names, view)
-    with atomic_write(wish.output) as file:
-        title = wish.title or ", ".join(names)
-        for piece in gallery(title, run.comparisons(), against_hr=wish.hr is not None):
+    with atomic_write(options.output) as file:
+        title = options.title or ", ".join(names)
+        for piece in gallery(title, run.comparisons(), against_hr=options.hr is not None):
             file.write(piece.encode())
-    say(run.summary(wish.output.stat().st_size))
-    click.echo(printable(wish.output))
+    say(run.summary(options.output.stat().st_size))
+    click.echo(printable(options.output))
     return 1 if run.failed or todo.problems else 0
 
 
 class _Run:
-    """The comparisons one by one; what fails is said and counted."""
+    """Makes the comparisons one by one; failures are reported and counted."""
 
     def __init__(self, todo: Matches, labels: tuple[str, ...], view: View) -> None:
         self.todo = todo
@@ -126,7 +139,7 @@ class _Run:
         self.failed = 0
 
     def comparisons(self) -> Iterator[Comparison]:
-        """Raises PictureError if there is not a single one."""
+        """Raises PictureError if none succeeds."""
         from lapsr_cli.cli.console import say
         from lapsr_cli.compare.comparison import compare as look
 
@@ -144,7 +157,7 @@ class _Run:
             self.done += 1
             yield comparison
         if not self.done:
-            raise PictureError(f"no page: all {self.failed} comparisons failed")
+            raise PictureError(f"no page written: all {self.failed} comparisons failed")
 
     def summary(self, size: int) -> str:
         """One line: "12 compared, 2 without counterpart, 1 failed, 8.41 MB"."""

@@ -1,4 +1,4 @@
-"""What all commands say on stderr, and how: one console, so that a bar and a line never mix."""
+"""Messages and progress bars on stderr. One console draws both, so that they never mix."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from rich.progress import (
     DownloadColumn,
     Progress,
     ProgressColumn,
+    Task,
     TextColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 from lapsr_cli.text import printable
 
@@ -28,28 +30,31 @@ if TYPE_CHECKING:
 
 __all__ = ["ByteBar", "PictureBar", "TrainingView", "be_quiet", "say", "show_log"]
 
+_WIDE = 64
+"""Columns that a terminal must have for progress bars and tables to be drawn."""
+
 console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def say(message: str) -> None:
-    """One line on stderr; what does not print (newlines, stray bytes in names) is escaped."""
+    """Print one line to stderr, with unprintable characters (newlines, invalid bytes) escaped."""
     console.print(printable(message))
 
 
 def be_quiet() -> None:
-    """Say nothing from here on: another process speaks for this one."""
+    """Print nothing from now on: another process reports for this one."""
     console.quiet = True
 
 
 class _Lines(logging.Handler):
-    """Each record one line, however long: RichHandler breaks it at the width of the console."""
+    """One line per record, however long: RichHandler wraps at the width of the console."""
 
     def emit(self, record: logging.LogRecord) -> None:
         say(self.format(record))
 
 
 def show_log() -> None:
-    """Let the package's log records come out as lines on stderr."""
+    """Print the package's log records as lines on stderr."""
     handler = _Lines()
     log = logging.getLogger("lapsr_cli")
     log.handlers = [handler]
@@ -57,7 +62,7 @@ def show_log() -> None:
 
 
 class _Bar:
-    """A progress bar that is drawn on a terminal only, and gone when its block ends."""
+    """A progress bar, drawn on terminals only and removed when its ``with`` block ends."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -75,10 +80,28 @@ class _Bar:
         self._progress.stop()
 
 
-def _progress(*columns: ProgressColumn) -> Progress:
+class _Details(ProgressColumn):
+    """The field "details" of a task, cut off where a narrow terminal ends.
+
+    Without it rich shortens every column, the time left included.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(table_column=Column())
+
+    def render(self, task: Task) -> Text:
+        """As one line."""
+        return Text(task.fields["details"], no_wrap=True, overflow="ellipsis")
+
+
+def _progress(count: ProgressColumn, *details: ProgressColumn) -> Progress:
+    """What is done, a bar if there is room for one, the time left, and details."""
+    bar = [BarColumn(bar_width=20)] if console.width >= _WIDE else []
     return Progress(
-        *columns,
+        count,
+        *bar,
         TimeRemainingColumn(compact=True),
+        *details,
         console=console,
         transient=True,
         disable=not console.is_terminal,
@@ -87,29 +110,25 @@ def _progress(*columns: ProgressColumn) -> Progress:
 
 
 class PictureBar(_Bar):
-    """One bar for a whole batch: pictures done, output megapixels per second, time left."""
+    """Progress of a batch: pictures done, output megapixels per second, time left."""
 
     def __init__(self, total: int) -> None:
         super().__init__(
-            _progress(
-                TextColumn("{task.fields[done]}/{task.total:.0f} pictures"),
-                BarColumn(),
-                TextColumn("{task.percentage:3.0f} %  {task.fields[rate]:.2f} MP/s"),
-            )
+            _progress(TextColumn("{task.fields[done]}/{task.total:.0f} pictures"), _Details())
         )
-        self._task = self._progress.add_task("", total=total, done=0, rate=0.0)
+        self._task = self._progress.add_task("", total=total, done=0, details="")
         self._start = time.monotonic()
         self._done = 0
         self._megapixels = 0.0
 
     def advance(self, share: float, output_pixels: int) -> None:
-        """A pass of the network did ``share`` of a picture, which gave ``output_pixels``."""
+        """Add a finished pass: the ``share`` (0-1) of a picture in it, and its output pixels."""
         self._megapixels += output_pixels / 1e6
         rate = self._megapixels / (time.monotonic() - self._start)
-        self._progress.update(self._task, advance=share, rate=rate)
+        self._progress.update(self._task, advance=share, details=f"{rate:.2f} MP/s")
 
     def settle(self, outcome: Outcome) -> None:
-        """A picture is on disk, or failed."""
+        """Count a picture that was written or has failed."""
         self._done += outcome.status == "done"
         self._progress.update(self._task, done=self._done)
         if outcome.status == "failed":
@@ -117,38 +136,33 @@ class PictureBar(_Bar):
 
 
 class ByteBar(_Bar):
-    """The progress of one download."""
+    """Progress of one download of ``size`` bytes."""
 
     def __init__(self, name: str, size: int) -> None:
         title = TextColumn("{task.description}", markup=False)
-        super().__init__(_progress(title, BarColumn(), DownloadColumn()))
+        super().__init__(_progress(title, DownloadColumn()))
         self._task = self._progress.add_task(name, total=size)
 
     def advance(self, done: int) -> None:
-        """``done`` bytes are there."""
+        """Set the number of bytes received so far."""
         self._progress.update(self._task, completed=done)
 
 
 class TrainingView(_Bar):
-    """A run as it goes: one live line, a table at each validation.
+    """Progress of a training run: a live line, and a table at each validation.
 
-    Where stderr is no terminal, a line for each line of metrics and one for each validated set.
+    If stderr is not a terminal: a line per line of metrics, and one per validated dataset. A
+    narrow terminal gets lines instead of tables.
     """
 
     def __init__(self, done: int, total: int) -> None:
-        super().__init__(
-            _progress(
-                TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-                BarColumn(bar_width=20),
-                TextColumn("{task.fields[about]}"),
-            )
-        )
-        self._task = self._progress.add_task("", total=total, completed=done, about="")
+        super().__init__(_progress(TextColumn("{task.completed:.0f}/{task.total:.0f}"), _Details()))
+        self._task = self._progress.add_task("", total=total, completed=done, details="")
         self._total = total
         self._psnr = ""
 
     def show(self, event: Event) -> None:
-        """Show one event of the run."""
+        """Show an event of the run; a final `Stopped` shows nothing."""
         from lapsr_cli.train.loop import Step, Validated
 
         if isinstance(event, Step):
@@ -158,22 +172,22 @@ class TrainingView(_Bar):
 
     def _show_step(self, step: Step) -> None:
         speed = f"{step.patches_per_second:.1f} patches/s"
-        about = f"loss {step.loss:.5f}{self._psnr}  {speed}"
-        self._progress.update(self._task, completed=step.iteration, about=about)
+        details = f"loss {step.loss:.5f}{self._psnr}  {speed}"
+        self._progress.update(self._task, completed=step.iteration, details=details)
         if step.logged and not console.is_terminal:
             left = self._progress.tasks[0].time_remaining
             rest = "" if left is None else f", {_clock(left)} left"
             say(
                 f"iteration {step.iteration}/{self._total}, loss {step.loss:.5f},"
-                f" rate {step.rate:.2e}, {speed}{rest}"
+                f" lr {step.rate:.2e}, {speed}{rest}"
             )
 
     def _show_validated(self, event: Validated) -> None:
-        best = ", the best so far" if event.best else ""
+        best = ", best so far" if event.best else ""
         name, scales = next(iter(event.scores.items()))
         scale = 4 if 4 in scales else max(scales)
         self._psnr = f"  {name} {scale}x {scales[scale][0]:.2f} dB"
-        if console.is_terminal:
+        if console.is_terminal and console.width >= _WIDE:
             console.print(_table(event, f"iteration {event.iteration}{best}"))
             return
         for name, scales in event.scores.items():

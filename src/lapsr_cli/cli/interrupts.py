@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a question that the work asks when it can stop."""
+"""Ctrl-C and SIGTERM as a flag that a run checks when it can stop."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ __all__ = ["stop_signal"]
 
 
 @contextmanager
-def stop_signal(answer: str = "") -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C or SIGTERM came; a second one acts at once, and those after it do not disturb
-    what it does. The first is told ``answer``."""
+def stop_signal(message: str = "") -> Iterator[Callable[[], bool]]:
+    """A function that tells whether Ctrl-C or SIGTERM has arrived.
+
+    The first one prints ``message`` to stderr, the second raises KeyboardInterrupt, and later ones
+    are ignored, so that they do not disturb the cleanup.
+    """
     arrived: list[int] = []
 
     def note(number: int, _frame: object) -> None:
         arrived.append(number)
         if len(arrived) == 2:
             raise KeyboardInterrupt
-        if len(arrived) == 1 and answer:
-            # Past every lock and buffer: this may come in the middle of a print.
-            os.write(2, f"{answer}\n".encode())
+        if len(arrived) == 1 and message:
+            # Unbuffered and without locks: the signal may arrive in the middle of a print.
+            os.write(2, f"{message}\n".encode())
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -11,102 +11,268 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lapsr_cli.cli.help_groups import GroupedCommand, examples, grouped_option
 from lapsr_cli.cli.interrupts import stop_signal
 from lapsr_cli.cli.params import GivenPath, bytes_of
 from lapsr_cli.errors import INTERRUPTED, UsageError
 
 if TYPE_CHECKING:
-    from lapsr_cli.train.distributed import Ranks
+    from lapsr_cli.train.distributed import ProcessGroup
     from lapsr_cli.train.loop import Stopped, Trainer
     from lapsr_cli.train.recipe import Recipe
     from lapsr_cli.train.setup import ResolvedRun
 
 _NETWORK = ("depth", "recursions", "skip", "shared", "global_residual", "pyramid")
-"""Flags that are fields of PyramidConfig; every other one of ``flags`` is a field of Recipe."""
+"""Recipe options that are fields of PyramidConfig; the others are fields of Recipe."""
 
 
-def _of_preset(*names: str, help: str, **options: Any) -> Callable[[Any], Any]:  # noqa: A002
-    """An option that, not given, is what the preset says."""
-    return click.option(*names, default=None, help=help, **options)
+def _recipe_option(group: str, *names: str, **attrs: Any) -> Callable[[Any], Any]:
+    """An option whose default comes from the preset, or from the run that is resumed."""
+    return grouped_option(group, *names, default=None, **attrs)
 
 
-@click.command(short_help="Train the network on your own pictures.")
-@click.option("--data", multiple=True, metavar="DIR", help="Pictures to train on; repeatable.")
-@click.option("--val", multiple=True, metavar="DIR", help="Pictures to validate on; repeatable.")
-@click.option(
+@click.command(
+    cls=GroupedCommand,
+    short_help="Train the network on your own pictures.",
+    epilog=examples(
+        "lapsr train --data photos --val held-back -o run",
+        "lapsr train --data photos --val held-back -o run-jpeg --init lapsr-photo \\",
+        "    --degrade jpeg:20-80,noise:0-4,clean:0.3",
+        "lapsr upscale scans -o large -s 4 -m run/model.safetensors",
+    ),
+)
+@grouped_option(
+    "Data",
+    "--data",
+    multiple=True,
+    metavar="DIR",
+    help="Folder of pictures to train on; repeatable.",
+)
+@grouped_option(
+    "Data",
+    "--val",
+    multiple=True,
+    metavar="DIR",
+    help="Folder of pictures to validate on; repeatable.",
+)
+@grouped_option(
+    "Data",
+    "--memory",
+    metavar="SIZE",
+    help="Memory limit for training pictures, e.g. 4G; beyond it they are memory-mapped from disk.",
+)
+@grouped_option(
+    "Run",
     "-o",
     "--output",
     required=True,
     type=GivenPath(file_okay=False),
     metavar="RUN",
-    help="Folder of the run; the run in it, if there is one, goes on.",
+    help="Folder of the run. If it already holds a run, training resumes.",
 )
-@click.option(
+@grouped_option(
+    "Run",
     "--preset",
     type=click.Choice(["modern", "paper"]),
-    help="modern (default): Muon, cosine, moving average; paper: the authors' recipe.",
+    help="modern: Muon, cosine schedule, moving average. paper: the authors' recipe."
+    "  [default: modern]",
 )
-@click.option("--resume/--no-resume", default=None, help="RUN must, or must not, hold a run.")
-@_of_preset("--init", metavar="NAME|FILE", help="Start from a model, see `lapsr weights list`.")
-@_of_preset("--depth", type=int, help="D, convolutions of a recursive block.")
-@_of_preset("--recursions", type=int, help="R, blocks of a level.")
-@_of_preset(
-    "--skip", type=click.Choice(["ss", "ds", "ns"]), help="Shared source, different source, none."
+@grouped_option(
+    "Run",
+    "--resume/--no-resume",
+    default=None,
+    help="Fail unless RUN holds a run to resume, or, with --no-resume, if it does.",
 )
-@_of_preset("--share/--no-share", "shared", help="MS-LapSRN, or LapSRN, which shares nothing.")
-@_of_preset("--global-residual/--no-global-residual", help="Ablation: levels predict outright.")
-@_of_preset("--pyramid/--no-pyramid", help="Ablation: one level, which enlarges at once.")
-@_of_preset("--scales", metavar="LIST", help="Any of 2,4,8; each has its part of every batch.")
-@_of_preset("--loss", type=click.Choice(["charbonnier", "l1", "l2"]), help="Penalty of a pixel.")
-@_of_preset(
-    "--reduction", type=click.Choice(["sum", "mean"]), help="How pixels add up (paper: sum)."
+@_recipe_option("Run", "--iterations", type=int, metavar="N", help="Length of the run.")
+@grouped_option(
+    "Run",
+    "--time-limit",
+    metavar="TIME",
+    help="Stop with a checkpoint after this time, e.g. 9m or 1h30m.",
 )
-@_of_preset(
+@grouped_option(
+    "Run",
+    "--log-every",
+    default=100,
+    show_default=True,
+    metavar="N",
+    help="Iterations between lines of metrics.",
+)
+@grouped_option(
+    "Run",
+    "--validate-every",
+    default=1000,
+    show_default=True,
+    metavar="N",
+    help="Iterations between validations.",
+)
+@grouped_option(
+    "Run",
+    "--save-every",
+    default="5m",
+    show_default=True,
+    metavar="TIME",
+    help="Time between checkpoints.",
+)
+@_recipe_option(
+    "Run", "--seed", type=int, metavar="N", help="Random seed of the initial weights and patches."
+)
+@grouped_option(
+    "Run",
+    "--tensorboard",
+    is_flag=True,
+    help="Write TensorBoard logs to RUN/tensorboard (needs lapsr-cli[tensorboard]).",
+)
+@_recipe_option(
+    "Network",
+    "--init",
+    metavar="NAME|FILE",
+    help="Fine-tune this model: a name from `lapsr weights list`, or a file.",
+)
+@_recipe_option(
+    "Network",
     "--initialization",
     type=click.Choice(["paper", "scaled"]),
-    help="First weights: the authors', or such that signals keep their size.",
+    help="Initial weights: as the authors drew them, or scaled so that signals keep their size.",
 )
-@_of_preset("--patch-size", type=int, help="Side of an HR patch in pixels, a multiple of 8.")
-@_of_preset("--batch-size", type=int, help="Patches of an iteration, on all devices together.")
-@_of_preset("--iterations", type=int, help="Length of the run.")
-@_of_preset("--scale-augmentation", type=float, help="Shrink pictures to this or more; 1 is off.")
-@_of_preset(
+@_recipe_option(
+    "Network", "--depth", type=int, metavar="N", help="D: convolutions per recursive block."
+)
+@_recipe_option(
+    "Network", "--recursions", type=int, metavar="N", help="R: recursive blocks per level."
+)
+@_recipe_option(
+    "Network",
+    "--skip",
+    type=click.Choice(["ss", "ds", "ns"]),
+    help="Skip connections: shared source, different source or none.",
+)
+@_recipe_option(
+    "Network",
+    "--share/--no-share",
+    "shared",
+    help="Share weights across levels and recursions (MS-LapSRN), or not (LapSRN).",
+)
+@_recipe_option(
+    "Network",
+    "--scales",
+    metavar="LIST",
+    help="Scales to train, any of 2,4,8; each gets an equal part of every batch.",
+)
+@_recipe_option(
+    "Network",
+    "--global-residual/--no-global-residual",
+    help="Ablation: predict residuals, or the pictures themselves.",
+)
+@_recipe_option(
+    "Network",
+    "--pyramid/--no-pyramid",
+    help="Ablation: upscale level by level, or in one step at a single level.",
+)
+@_recipe_option(
+    "Patches and loss",
+    "--patch-size",
+    type=int,
+    metavar="PIXELS",
+    help="Side of an HR patch, a multiple of 8.",
+)
+@_recipe_option(
+    "Patches and loss",
+    "--batch-size",
+    type=int,
+    metavar="N",
+    help="Patches per iteration, on all devices together.",
+)
+@_recipe_option(
+    "Patches and loss",
+    "--scale-augmentation",
+    type=float,
+    help="Smallest factor by which pictures are randomly downscaled, in steps of 0.1; 1 disables"
+    " it.",
+)
+@_recipe_option(
+    "Patches and loss",
     "--degrade",
     metavar="LIST",
-    help="Harm LR patches, and LR in validation: jpeg:60-95,blur:0-0.8,noise:0-3,clean:0.1 (share"
-    " that is spared).",
+    help="Degrade LR patches, and LR pictures in validation, e.g."
+    " jpeg:60-95,blur:0-0.8,noise:0-3,clean:0.1; clean is the share left as it is.",
 )
-@_of_preset(
+@_recipe_option(
+    "Patches and loss",
+    "--loss",
+    type=click.Choice(["charbonnier", "l1", "l2"]),
+    help="Loss function.",
+)
+@_recipe_option(
+    "Patches and loss",
+    "--reduction",
+    type=click.Choice(["sum", "mean"]),
+    help="Sum the loss over pixels, as published, or average it.",
+)
+@_recipe_option(
+    "Optimizer",
     "--optimizer",
     type=click.Choice(["sgd", "adam", "adamw", "muon"]),
-    help="sgd as published, muon the fastest.",
+    help="Optimizer: sgd as published; muon converges fastest.",
 )
-@_of_preset("--lr", "rate", type=float, help="Learning rate.")
-@_of_preset(
-    "--schedule", type=click.Choice(["step", "cosine", "constant"]), help="Of the learning rate."
+@_recipe_option("Optimizer", "--lr", "rate", type=float, help="Learning rate.")
+@_recipe_option(
+    "Optimizer",
+    "--schedule",
+    type=click.Choice(["step", "cosine", "constant"]),
+    help="Learning rate schedule.",
 )
-@_of_preset("--lr-min", "rate_min", type=float, help="Least learning rate.")
-@_of_preset("--lr-step", "rate_step", type=int, help="Iterations between drops (step).")
-@_of_preset("--lr-drop", "rate_drop", type=float, help="What a drop multiplies by (step).")
-@_of_preset("--warm-up", type=int, help="Iterations of linear growth at the start.")
-@_of_preset("--weight-decay", type=float, help="L2 penalty of the weights.")
-@_of_preset("--bias-lr-factor", "bias_rate_factor", type=float, help="Biases' rate over --lr.")
-@_of_preset("--ema", type=float, help="Decay of the moving average of the weights; 0 is none.")
-@_of_preset("--grad-clip", type=float, help="Largest norm of the gradient; 0 is any.")
-@_of_preset(
+@_recipe_option("Optimizer", "--lr-min", "rate_min", type=float, help="Minimum learning rate.")
+@_recipe_option(
+    "Optimizer",
+    "--lr-step",
+    "rate_step",
+    type=int,
+    metavar="N",
+    help="Iterations between drops (step schedule).",
+)
+@_recipe_option(
+    "Optimizer",
+    "--lr-drop",
+    "rate_drop",
+    type=float,
+    help="Factor of a drop (step schedule).",
+)
+@_recipe_option(
+    "Optimizer", "--warm-up", type=int, metavar="N", help="Iterations of linear warm-up."
+)
+@_recipe_option("Optimizer", "--weight-decay", type=float, help="L2 penalty on the weights.")
+@_recipe_option(
+    "Optimizer",
+    "--bias-lr-factor",
+    "bias_rate_factor",
+    type=float,
+    help="Learning rate of biases, relative to --lr.",
+)
+@_recipe_option(
+    "Optimizer",
+    "--ema",
+    type=float,
+    help="Decay of the moving average of the weights; 0 disables it.",
+)
+@_recipe_option(
+    "Optimizer", "--grad-clip", type=float, help="Maximum norm of the gradient; 0 disables it."
+)
+@grouped_option(
+    "Device",
+    "--device",
+    default="auto",
+    show_default=True,
+    metavar="NAME",
+    help="auto, cpu, cuda, cuda:N or mps.",
+)
+@_recipe_option(
+    "Device",
     "--precision",
     type=click.Choice(["fp32", "bf16"]),
-    help="Of the features; modern takes bf16 where the device is faster in it.",
+    help="Precision of the features. The preset modern uses bf16 where the device is faster in it.",
 )
-@_of_preset("--seed", type=int, help="Of weights and patches.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
-@click.option("--compile", "compiled", is_flag=True, help="Use torch.compile.")
-@click.option("--memory", metavar="SIZE", help="For pictures, as in 4G; more is mapped from disk.")
-@click.option("--time-limit", metavar="TIME", help="Stop with a checkpoint, as in 9m or 1h30m.")
-@click.option("--log-every", default=100, show_default=True, help="Iterations a line of metrics.")
-@click.option("--validate-every", default=1000, show_default=True, help="Iterations.")
-@click.option("--save-every", default="5m", show_default=True, help="Time between checkpoints.")
-@click.option("--tensorboard", is_flag=True, help="Write RUN/tensorboard (extra [tensorboard]).")
+@grouped_option("Device", "--compile", "compiled", is_flag=True, help="Use torch.compile.")
 def train(
     data: tuple[str, ...],
     val: tuple[str, ...],
@@ -121,16 +287,19 @@ def train(
     validate_every: int,
     save_every: str,
     tensorboard: bool,
-    **flags: Any,
+    **recipe: Any,
 ) -> int:
-    """Train on the pictures of --data into RUN, which ends up with model.safetensors for
-    `lapsr upscale -m`.
+    """Train the network on the pictures of --data.
 
-    Ctrl-C, SIGTERM and --time-limit leave a checkpoint; the same command goes on from it. Several
-    devices: torchrun --nproc-per-node N -m lapsr_cli train ...
+    RUN receives checkpoints, metrics and model.safetensors, the best model so far, which
+    `lapsr upscale -m` takes. --preset sets the defaults of the network, the patches, the loss and
+    the optimizer (docs/cli.md lists them).
+
+    Ctrl-C, SIGTERM and --time-limit stop with a checkpoint; run the same command again to resume.
+    For several GPUs, replace `lapsr` by `torchrun --nproc-per-node N -m lapsr_cli`.
     """
     started = time.monotonic()
-    given = {name: value for name, value in flags.items() if value is not None}
+    given = {name: value for name, value in recipe.items() if value is not None}
     limit = None if time_limit is None else _seconds("--time-limit", time_limit)
     saving = _seconds("--save-every", save_every)
     budget = None if memory is None else bytes_of("--memory", memory)
@@ -139,15 +308,17 @@ def train(
 
     from lapsr_cli.device.memory import keep_freed_memory
     from lapsr_cli.device.selection import choose
-    from lapsr_cli.train.distributed import joined, local_device
-    from lapsr_cli.train.loop import Pace
-    from lapsr_cli.train.run_dir import RunFolder
-    from lapsr_cli.train.setup import TrainOptions, begin, settle
+    from lapsr_cli.image_io import configure_pillow
+    from lapsr_cli.train.distributed import local_device, process_group
+    from lapsr_cli.train.loop import LoopOptions
+    from lapsr_cli.train.run_dir import RunDirectory
+    from lapsr_cli.train.setup import TrainOptions, build_trainer, resolve
 
     keep_freed_memory()
+    configure_pillow()
     chosen = choose(local_device(device))
-    folder = RunFolder(output)
-    wishes = TrainOptions(
+    folder = RunDirectory(output)
+    options = TrainOptions(
         data=data,
         val=val,
         preset=preset,
@@ -155,18 +326,18 @@ def train(
         recipe={name: value for name, value in given.items() if name not in _NETWORK},
         resume=resume,
     )
-    pace = Pace(
+    pace = LoopOptions(
         log_every=log_every, validate_every=validate_every, save_every=saving, time_limit=limit
     )
-    settled = settle(folder, wishes, chosen)
-    with joined(chosen.torch_device) as ranks, stop_signal() as stop:
+    settled = resolve(folder, options, chosen)
+    with process_group(chosen.torch_device) as ranks, stop_signal() as stop:
         _introduce(settled, str(chosen), ranks)
-        trainer = begin(
+        trainer = build_trainer(
             settled,
             folder,
             chosen,
             ranks,
-            pace=pace,
+            options=pace,
             started=started,
             command=sys.argv,
             memory=budget,
@@ -176,43 +347,47 @@ def train(
     return _close(end, trainer, ranks)
 
 
-def _introduce(settled: ResolvedRun, device: str, ranks: Ranks) -> None:
-    """Say on rank 0 what will be done; the other ranks keep quiet from here on."""
+def _introduce(settled: ResolvedRun, device: str, ranks: ProcessGroup) -> None:
+    """Print device and recipe on rank 0; the other ranks print nothing from here on."""
     from lapsr_cli.cli.console import be_quiet, say, show_log
 
     show_log()
-    if not ranks.leads:
+    if not ranks.is_main:
         be_quiet()
-    say(f"device: {device}" + (f" and {ranks.world - 1} more" if ranks.world > 1 else ""))
+    say(f"device: {device}" + (f" and {ranks.world_size - 1} more" if ranks.world_size > 1 else ""))
     say(f"recipe: {settled.preset}, {_described(settled.recipe)}")
     for change in settled.changes:
-        say(f"changed from the run so far: {change}")
+        say(f"changed since the last session: {change}")
     if not settled.val:
-        say("no --val: nothing is validated, model.safetensors is the latest moving average")
+        say("no --val: validation is off, model.safetensors holds the latest moving average")
 
 
 def _described(recipe: Recipe) -> str:
     start = f", from {recipe.init}" if recipe.init else ""
-    harm = f", degraded by {recipe.degrade}" if recipe.degrade else ""
+    degraded = f", degraded by {recipe.degrade}" if recipe.degrade else ""
     return (
         f"{recipe.network.title}{start}, {', '.join(f'{s}x' for s in recipe.scales)},"
         f" {recipe.iterations} iterations of {recipe.batch_size} patches"
-        f" {recipe.patch_size} x {recipe.patch_size}{harm}, {recipe.optimizer} {recipe.rate:g},"
+        f" {recipe.patch_size} x {recipe.patch_size}{degraded}, {recipe.optimizer} {recipe.rate:g},"
         f" {recipe.precision}"
     )
 
 
 def _follow(
-    trainer: Trainer, stop: Callable[[], bool], ranks: Ranks, *, tensorboard: bool
+    trainer: Trainer, stop: Callable[[], bool], ranks: ProcessGroup, *, tensorboard: bool
 ) -> Stopped:
     """Show the run's events until it stops."""
     from lapsr_cli.cli.console import TrainingView, say
     from lapsr_cli.train.loop import Stopped
-    from lapsr_cli.train.tensorboard import Board
+    from lapsr_cli.train.tensorboard import TensorBoardWriter
 
-    board = Board(trainer.folder.path / "tensorboard") if tensorboard and ranks.leads else None
+    board = (
+        TensorBoardWriter(trainer.run_dir.path / "tensorboard")
+        if tensorboard and ranks.is_main
+        else None
+    )
     if trainer.progress.iteration:
-        say(f"goes on from iteration {trainer.progress.iteration}")
+        say(f"resuming from iteration {trainer.progress.iteration}")
     with TrainingView(trainer.progress.iteration, trainer.recipe.iterations) as view:
         for event in trainer.run(stop):
             if isinstance(event, Stopped):
@@ -223,22 +398,24 @@ def _follow(
     raise AssertionError("a run ends with Stopped")
 
 
-def _close(end: Stopped, trainer: Trainer, ranks: Ranks) -> int:
+def _close(end: Stopped, trainer: Trainer, ranks: ProcessGroup) -> int:
+    """Print how the run ended. The exit code."""
     from lapsr_cli.cli.console import say
 
-    if ranks.leads:
-        folder = trainer.folder
-        if end.why == "finished":
+    if ranks.is_main:
+        folder = trainer.run_dir
+        if end.reason == "finished":
             say(f"finished: {end.iteration} iterations, {folder.model}")
         else:
             say(
-                f"{end.why}: {folder.last} is at iteration {end.iteration};"
-                " the same command goes on from there"
+                f"{end.reason}: saved iteration {end.iteration} to {folder.last};"
+                " run the same command again to resume"
             )
-    return INTERRUPTED if end.why == "interrupted" else 0
+    return INTERRUPTED if end.reason == "interrupted" else 0
 
 
 def _scales(text: str) -> tuple[int, ...]:
+    """ "2,8" as (2, 8), ascending and without duplicates. Raises UsageError."""
     try:
         scales = {int(part) for part in text.split(",")}
     except ValueError:
@@ -249,9 +426,9 @@ def _scales(text: str) -> tuple[int, ...]:
 
 
 def _seconds(flag: str, text: str) -> float:
-    """ "9m", "1h30m", "45s" or plain seconds."""
+    """ "9m", "1h30m", "45s" or plain seconds, in seconds. Raises UsageError, naming ``flag``."""
     match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?", text.strip())
     if not text.strip() or match is None:
-        raise UsageError(f"{flag} {text}: must be a time such as 9m, 1h30m or 45s")
+        raise UsageError(f"{flag} {text}: must be a time, e.g. 9m, 1h30m or 45s")
     hours, minutes, seconds = (int(part or 0) for part in match.groups())
     return 3600 * hours + 60 * minutes + seconds

@@ -2,418 +2,294 @@
 
 from __future__ import annotations
 
-import json
-import os
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lapsr_cli.cli.dry_run import show_forecast, warn_of_the_disk
+from lapsr_cli.cli.dry_run import show_forecast, warn_if_disk_is_short
+from lapsr_cli.cli.help_groups import GroupedCommand, examples, grouped_option
 from lapsr_cli.cli.interrupts import stop_signal
-from lapsr_cli.cli.params import GivenPath, bytes_of, colour, number
-from lapsr_cli.errors import INTERRUPTED, LapsrError, UsageError
+from lapsr_cli.cli.params import GivenPath
+from lapsr_cli.cli.upscale_options import UpscaleOptions
+from lapsr_cli.cli.upscale_session import UpscaleSession
 
 if TYPE_CHECKING:
-    from lapsr_cli.batch.limits import Limits
-    from lapsr_cli.batch.planning import IfExists, Plan, Selection
-    from lapsr_cli.batch.report import Outcome, Report
-    from lapsr_cli.batch.targets import Target
-    from lapsr_cli.device.selection import Precision
-    from lapsr_cli.inference.batching import Windows
+    from lapsr_cli.batch.planning import Plan
     from lapsr_cli.upscaler import Upscaler
 
 
-@click.command(short_help="Enlarge photos: files, folders, patterns.")
+@click.command(
+    cls=GroupedCommand,
+    short_help="Upscale files, folders and glob patterns.",
+    epilog=examples(
+        "lapsr upscale photos -o large -s 4",
+        "lapsr upscale scans -o large -s 2,4,8 -f webp --quality 90",
+        "lapsr upscale 'shots/*.jpg' cover.png -o frames --long-edge 4000 --dry-run",
+    ),
+)
 @click.argument("inputs", nargs=-1, metavar="INPUT...")
-@click.option("-i", "--input", "more_inputs", multiple=True, metavar="INPUT", help="Another input.")
-@click.option(
+@grouped_option(
+    "Input",
+    "-i",
+    "--input",
+    "more_inputs",
+    multiple=True,
+    metavar="INPUT",
+    help="Additional input; repeatable.",
+)
+@grouped_option(
+    "Input",
+    "-r",
+    "--recursive/--no-recursive",
+    default=True,
+    help="Search subfolders.  [default: recursive]",
+)
+@grouped_option(
+    "Input",
+    "--max-pixels",
+    type=int,
+    metavar="N",
+    help="Refuse inputs with more pixels than this, counted over all frames.  [default: 536870912]",
+)
+@grouped_option(
+    "Model",
+    "-m",
+    "--model",
+    metavar="NAME|FILE",
+    help="Model name (see `lapsr weights list`) or weights file.  [default: lapsr-photo for JPEG"
+    " and other lossy files, lapsr-classic for the rest]",
+)
+@grouped_option(
+    "Model",
+    "-x",
+    "--tta",
+    is_flag=True,
+    help="Average over 8 flips and rotations: slightly better, 8 times the work.",
+)
+@grouped_option(
+    "Sizes",
+    "-s",
+    "--scale",
+    "scales",
+    metavar="LIST",
+    help="Comma-separated scales, e.g. 2,4,8; one pass computes all of them. Scales in between,"
+    " such as 3 or 2.5, are downscaled from the next larger one.  [default: 2, unless a size in"
+    " pixels is given]",
+)
+@grouped_option(
+    "Sizes",
+    "--width",
+    type=int,
+    metavar="PIXELS",
+    help="Width of the result; larger pictures are downscaled. With --height, the result fits"
+    " within both.",
+)
+@grouped_option("Sizes", "--height", type=int, metavar="PIXELS", help="Height of the result.")
+@grouped_option(
+    "Sizes", "--long-edge", type=int, metavar="PIXELS", help="Longer side of the result."
+)
+@grouped_option(
+    "Sizes",
+    "--cascade",
+    is_flag=True,
+    help="Go beyond 8x, up to 64x, by running the network again on its own output.",
+)
+@grouped_option(
+    "Output",
     "-o",
     "--output",
     required=True,
     type=GivenPath(),
     metavar="DIR",
-    help="Folder for the results; the tree of the inputs is mirrored in it.",
+    help="Output folder. The folder structure of the inputs is kept.",
 )
-@click.option(
-    "-s",
-    "--scale",
-    "scales",
-    metavar="LIST",
-    help="Scales, as in 2,4,8: all of them from one pass. 3 or 2.5 are shrunk from the next one."
-    "  [default: 2]",
-)
-@click.option("--width", type=int, metavar="PIXELS", help="Instead of a scale: at most this wide.")
-@click.option("--height", type=int, metavar="PIXELS", help="At most this high; --width as well.")
-@click.option("--long-edge", type=int, metavar="PIXELS", help="Of the longer side.")
-@click.option("--cascade", is_flag=True, help="Enlarge more than 8 times, by a second pass.")
-@click.option("-m", "--model", metavar="NAME|FILE", help="See `lapsr weights list`.")
-@click.option(
+@grouped_option(
+    "Output",
     "-f",
     "--format",
     "form",
     default="auto",
     show_default=True,
     metavar="FORMAT",
-    help="auto (as the input), jpg, png, webp, tiff, avif, gif or bmp.",
+    help="auto (same as the input), jpg, png, webp, tiff, avif, gif or bmp.",
 )
-@click.option("--quality", default=95, show_default=True, help="Of JPEG, WebP and AVIF, 1 to 100.")
-@click.option("--compress", default=6, show_default=True, help="Of PNG, 0 to 9.")
-@click.option("--lossless", is_flag=True, help="WebP and AVIF without loss.")
-@click.option(
+@grouped_option(
+    "Output",
+    "--quality",
+    default=95,
+    show_default=True,
+    metavar="N",
+    help="JPEG, WebP and AVIF quality (1-100).",
+)
+@grouped_option(
+    "Output",
+    "--compress",
+    default=6,
+    show_default=True,
+    metavar="N",
+    help="PNG compression level (0-9).",
+)
+@grouped_option(
+    "Output", "--lossless", is_flag=True, help="Use lossless compression for WebP and AVIF."
+)
+@grouped_option(
+    "Output",
     "--background",
     metavar="COLOUR",
-    help="As in white or #ff8800: what shows through where the format has no transparency.",
+    help="Fill transparent areas with this colour, e.g. white or #ff8800, in formats without"
+    " transparency. By default such pictures are written as PNG.",
 )
-@click.option("--strip-metadata", is_flag=True, help="Keep nothing but the ICC profile.")
-@click.option(
+@grouped_option(
+    "Output",
+    "--strip-metadata",
+    is_flag=True,
+    help="Remove all metadata except the ICC profile.",
+)
+@grouped_option(
+    "Output",
     "--name",
     metavar="PATTERN",
-    help="Names of the results, without suffix.  [default: {stem}_x{scale}]",
+    help="File names of the results, without suffix.  [default: {stem}_x{scale}; {stem}_{scale}"
+    " with sizes in pixels]",
 )
-@click.option(
+@grouped_option(
+    "Output",
     "--if-exists",
     type=click.Choice(["skip", "overwrite", "error"]),
     default="skip",
     show_default=True,
-    help="What to do about a result that is there already.",
+    help="What to do if a result already exists.",
 )
-@click.option("-r", "--recursive/--no-recursive", default=True, help="Folders within folders.")
-@click.option(
+@grouped_option(
+    "Device",
     "--device",
     default="auto",
     show_default=True,
     metavar="LIST",
-    help="auto, cpu, cuda, cuda:N or mps; several as in cuda:0,cuda:1.",
+    help="auto, cpu, cuda, cuda:N or mps; several separated by commas, e.g. cuda:0,cuda:1.",
 )
-@click.option(
+@grouped_option(
+    "Device",
     "--precision",
     type=click.Choice(["auto", "fp32", "bf16", "fp16", "int8"]),
     default="auto",
     show_default=True,
-    help="Of the network's features; auto is fp32. int8: fast, on the CPU.",
+    help="Precision of the network's features; auto means fp32. fp16 needs a GPU. int8 runs on the"
+    " CPU only: faster, slightly less accurate.",
 )
-@click.option("-x", "--tta", is_flag=True, help="Mean over 8 flips and turns: 8 times the work.")
-@click.option(
+@grouped_option(
+    "Device",
     "-t",
     "--tile",
     default="auto",
     show_default=True,
     metavar="auto|none|N",
-    help="Cut pictures into squares of N pixels; the result is the same.",
+    help="Tile side in input pixels: auto fits tiles into memory, none processes whole pictures."
+    " Tiles are halved if memory runs out; the result is the same.",
 )
-@click.option(
+@grouped_option(
+    "Device",
     "--batch-size",
     default="auto",
     show_default=True,
     metavar="auto|N",
-    help="Windows in one pass, of several pictures if they fit.",
+    help="Tiles per pass; tiles of several pictures may share a pass.",
 )
-@click.option("--memory", metavar="SIZE", help="What a run may take, as in 4G.")
-@click.option(
-    "--max-pixels", type=int, metavar="N", help="Refuse larger inputs.  [default: 536870912]"
+@grouped_option("Device", "--memory", metavar="SIZE", help="Memory limit, e.g. 4G.")
+@grouped_option(
+    "Run",
+    "--dry-run",
+    is_flag=True,
+    help="List the files that would be written and estimate disk space and time; write nothing.",
 )
-@click.option("--fail-fast", is_flag=True, help="End at the first picture that fails.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
-@click.option(
+@grouped_option("Run", "--fail-fast", is_flag=True, help="Stop at the first picture that fails.")
+@grouped_option(
+    "Run",
     "--report",
     "report_file",
     type=GivenPath(dir_okay=False),
     metavar="FILE",
-    help="Write what became of every picture, as JSON (docs/report.md).",
+    help="Write a JSON report on every picture (docs/report.md).",
 )
-@click.option("--json", "as_json", is_flag=True, help="A line of JSON for each picture on stdout.")
-@click.option("--offline", is_flag=True, help="Never use the network.")
-@click.option("-v", "--verbose", is_flag=True, help="A line for every picture.")
-def upscale(**flags: Any) -> int:
-    """Enlarge every picture among INPUT (files, folders, glob patterns) and write it below DIR.
+@grouped_option(
+    "Run", "--json", "as_json", is_flag=True, help="Print a line of JSON per picture to stdout."
+)
+@grouped_option("Run", "--offline", is_flag=True, help="Disable network access.")
+@grouped_option(
+    "Run", "-v", "--verbose", is_flag=True, help="Print a line per picture, skipped ones included."
+)
+def upscale(**values: Any) -> int:
+    """Upscale pictures and write the results to DIR.
 
-    A picture that cannot be read or written is named and left out; all others are done. Ctrl-C
-    finishes the pictures that are begun; a second one stops at once.
+    INPUT is a file, a folder or a glob pattern. A picture that cannot be read or written is
+    reported, and the others are processed.
+
+    Ctrl-C stops after the pictures in progress, a second Ctrl-C at once. Run the same command again
+    to process what is left.
     """
-    return _upscale(Wish(**flags))
+    return _upscale(UpscaleOptions(**values))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Wish:
-    """The flags as they were given."""
-
-    inputs: tuple[str, ...]
-    more_inputs: tuple[str, ...]
-    output: Path
-    scales: str | None
-    width: int | None
-    height: int | None
-    long_edge: int | None
-    cascade: bool
-    model: str | None
-    form: str
-    quality: int
-    compress: int
-    lossless: bool
-    background: str | None
-    strip_metadata: bool
-    name: str | None
-    if_exists: IfExists
-    recursive: bool
-    device: str
-    precision: Precision
-    tta: bool
-    tile: str
-    batch_size: str
-    memory: str | None
-    max_pixels: int | None
-    fail_fast: bool
-    dry_run: bool
-    report_file: Path | None
-    as_json: bool
-    offline: bool
-    verbose: bool
-
-    def selection(self) -> Selection:
-        """Which pictures, which sizes, where to."""
-        from lapsr_cli.batch.planning import Selection
-        from lapsr_cli.image_io import Encoding
-
-        return Selection(
-            inputs=self.inputs + self.more_inputs,
-            output=self.output,
-            targets=self.targets(),
-            form=self.form.lower().lstrip("."),
-            encoding=Encoding(
-                quality=self.quality,
-                compress=self.compress,
-                lossless=self.lossless,
-                background=colour(self.background),
-                strip_metadata=self.strip_metadata,
-            ),
-            name=self.name,
-            recursive=self.recursive,
-            if_exists=self.if_exists,
-        )
-
-    def targets(self) -> tuple[Target, ...]:
-        """Scales in ascending order, each once, then the size in pixels."""
-        from lapsr_cli.batch.targets import Target
-
-        boxes = []
-        if self.long_edge is not None and (self.width is not None or self.height is not None):
-            raise UsageError("--long-edge: not together with --width or --height")
-        if self.long_edge is not None:
-            boxes = [Target(long_edge=self.long_edge)]
-        elif self.width is not None or self.height is not None:
-            boxes = [Target(width=self.width, height=self.height)]
-        scales = self.scales if self.scales is not None else "" if boxes else "2"
-        parts = [part.strip() for part in scales.split(",") if part.strip()]
-        by_label = {target.label: target for target in (Target(scale=part) for part in parts)}
-        return (*sorted(by_label.values(), key=lambda target: float(target.label)), *boxes)
-
-    def windows(self) -> Windows:
-        """How pictures are cut and stacked."""
-        from lapsr_cli.inference.batching import Windows
-
-        tile = None if self.tile == "none" else number("-t/--tile", self.tile, "auto, none or")
-        return Windows(tile=tile, batch=number("--batch-size", self.batch_size, "auto or"))
-
-    def limits(self) -> Limits:
-        """Memory for pictures, and what is refused; windows on the CPU get 0.6 of --memory."""
-        from lapsr_cli.batch.limits import Limits
-
-        memory = self._memory
-        share = None if memory is None else int(memory * (0.4 if self.on_cpu else 1))
-        values = {} if self.max_pixels is None else {"max_pixels": self.max_pixels}
-        return Limits(memory=share, cascade=self.cascade, **values)
-
-    @property
-    def _memory(self) -> int | None:
-        return None if self.memory is None else bytes_of("--memory", self.memory)
-
-    @property
-    def on_cpu(self) -> bool:
-        """Whether the pictures and the network share one memory."""
-        from lapsr_cli.device.selection import choose
-
-        return choose(self.device.split(",")[0]).torch_device.type == "cpu"
-
-    def upscalers(self) -> list[Upscaler]:
-        """One for each device."""
-        from lapsr_cli.upscaler import Upscaler
-
-        devices = self.device.split(",")
-        memory = self._memory
-        share = None
-        if memory is not None and self.on_cpu:
-            share = int(memory * 0.6 / len(devices))
-        return [
-            Upscaler.from_weights(
-                self.model,
-                device=device.strip(),
-                precision=self.precision,
-                windows=self.windows(),
-                offline=self.offline,
-                tta=self.tta,
-                memory=share,
-            )
-            for device in devices
-        ]
-
-
-def _upscale(wish: Wish) -> int:
+def _upscale(options: UpscaleOptions) -> int:
+    """Check everything that can be checked, then process the pictures. The exit code."""
     from lapsr_cli.batch.limits import check_targets
-    from lapsr_cli.batch.planning import plan, prepare_folder
-    from lapsr_cli.batch.report import check_place
-    from lapsr_cli.cli.console import say, show_log
+    from lapsr_cli.batch.planning import plan
+    from lapsr_cli.cli.console import show_log
     from lapsr_cli.device.memory import keep_freed_memory
-    from lapsr_cli.files import sweep
+    from lapsr_cli.image_io import configure_pillow
 
     keep_freed_memory()
+    configure_pillow()
     show_log()
-    selection = wish.selection()
-    wish.windows()  # for its errors, before the work
-    limits = wish.limits()
+    selection = options.selection()
+    options.tiling()  # for its errors: a wrong value is reported before any file is read
+    limits = options.limits()
     todo = plan(selection)
-    upscalers = wish.upscalers()
-    check_targets(selection.targets, upscalers[0].config.scales, cascade=wish.cascade)
-    if wish.dry_run:
-        return show_forecast(todo, upscalers[0], selection, limits, as_json=wish.as_json)
-    prepare_folder(wish.output, "-o/--output")
-    if wish.report_file is not None:
-        prepare_folder(wish.report_file.parent, "--report")
-        check_place(wish.report_file)
-    if swept := sweep({path.parent for work in todo.works for path in work.outputs.values()}):
-        say(f"removed {swept} half-written files that killed runs had left")
-    for line in _introduction(upscalers):
+    upscalers = options.upscalers()
+    check_targets(selection.targets, upscalers[0].config.scales, cascade=options.cascade)
+    if options.dry_run:
+        return show_forecast(todo, upscalers[0], selection, limits, as_json=options.as_json)
+    _prepare_outputs(options, todo)
+    _introduce(upscalers)
+    warn_if_disk_is_short(todo, upscalers[0], selection, limits)
+    with stop_signal("stopping after the pictures in progress; Ctrl-C again stops at once") as stop:
+        return UpscaleSession(options, selection, limits, upscalers, stop).run(todo)
+
+
+def _prepare_outputs(options: UpscaleOptions, todo: Plan) -> None:
+    """Create the output folders and remove leftovers. Raises UsageError if they are unusable."""
+    from lapsr_cli.batch.planning import prepare_folder
+    from lapsr_cli.batch.report import check_place
+    from lapsr_cli.cli.console import say
+    from lapsr_cli.files import sweep
+    from lapsr_cli.text import counted
+
+    prepare_folder(options.output, "-o/--output")
+    if options.report_file is not None:
+        prepare_folder(options.report_file.parent, "--report")
+        check_place(options.report_file)
+    if removed := sweep({path.parent for job in todo.jobs for path in job.outputs.values()}):
+        say(f"removed {counted(removed, 'incomplete file')} left behind by a killed run")
+
+
+def _introduce(upscalers: Sequence[Upscaler]) -> None:
+    """Print the models and the devices of the run."""
+    from lapsr_cli.cli.console import say
+
+    for line in _model_lines(upscalers[0]):
         say(line)
-    warn_of_the_disk(todo, upscalers[0], selection, limits)
-    with stop_signal("finishing what is begun; Ctrl-C again stops at once") as stop:
-        return _Session(wish, selection, limits, upscalers, stop).run(todo)
+    for upscaler in upscalers:
+        say(f"device: {upscaler.device}")
 
 
-def _introduction(upscalers: Sequence[Upscaler]) -> Iterator[str]:
+def _model_lines(upscaler: Upscaler) -> Iterator[str]:
+    """One line per model: "model: lapsr-photo, MS-LapSRN D5R2 (lossy files)"."""
     from lapsr_cli.weights.manifest import manifest
 
-    for name, runtime in upscalers[0].passes.runtimes.items():
+    runtimes = upscaler.runner.runtimes
+    for name, runtime in runtimes.items():
         entry = manifest().entries.get(name)
         title = entry.title if entry else runtime.config.title
-        several = len(upscalers[0].passes.runtimes) > 1
-        use = "" if not several else _use(name, upscalers[0])
-        yield f"model: {name}, {title}{use}"
-    for upscaler in upscalers:
-        yield f"device: {upscaler.device}"
-
-
-def _use(name: str, upscaler: Upscaler) -> str:
-    lossy = name == upscaler.lossy_name
-    return " (for pictures compressed with loss)" if lossy else " (for all others)"
-
-
-class _Session:
-    """One run: its report grows, and is written however the run ends."""
-
-    def __init__(
-        self,
-        wish: Wish,
-        selection: Selection,
-        limits: Limits,
-        upscalers: list[Upscaler],
-        stop: Callable[[], bool],
-    ) -> None:
-        from lapsr_cli.batch.report import Report
-
-        self.wish = wish
-        self.selection = selection
-        self.limits = limits
-        self.upscalers = upscalers
-        self.stop = stop
-        self.report: Report = Report()
-        self.start = time.monotonic()
-        self.failed_fast = False
-        self.code = 1  # of a run that ends in a way nobody thought of
-
-    def run(self, todo: Plan) -> int:
-        from lapsr_cli.cli.console import say
-
-        with self._written():
-            try:
-                self._run(todo)
-            except LapsrError as error:
-                self.code = error.exit_code
-                say(f"stopped: {self._summary(todo)}")
-                raise
-            except KeyboardInterrupt:
-                self.code = INTERRUPTED
-                say(f"interrupted: {self._summary(todo)}")
-                self._write()
-                sys.stdout.flush()
-                # A pass of the network cannot be broken off; the interpreter would wait for it.
-                os._exit(INTERRUPTED)
-            self.code = INTERRUPTED if self.stop() else self.report.exit_code
-            begin = "stopped at the first failure: " if self.failed_fast else ""
-            say(f"{'interrupted: ' if self.stop() else begin}{self._summary(todo)}")
-            return self.code
-
-    def _run(self, todo: Plan) -> None:
-        from lapsr_cli.batch import pipeline
-        from lapsr_cli.cli.console import PictureBar
-
-        for outcome in todo.settled:
-            self._settle(outcome)
-        with PictureBar(len(todo.works)) as bar:
-            for outcome in pipeline.run(
-                todo.works,
-                self.upscalers,
-                self.selection,
-                limits=self.limits,
-                advance=bar.advance,
-                stop=lambda: self.stop() or self.failed_fast,
-            ):
-                bar.settle(outcome)
-                self._settle(outcome)
-
-    def _settle(self, outcome: Outcome) -> None:
-        from lapsr_cli.cli.console import say
-
-        self.report.add(outcome)
-        for warning in outcome.warnings:
-            say(f"warning: {outcome.source}: {warning}")
-        if outcome.status == "failed":
-            say(f"failed: {outcome.message}")
-            self.failed_fast = self.wish.fail_fast
-        elif self.wish.verbose:
-            say(outcome.line)
-        if self.wish.as_json:
-            click.echo(json.dumps(outcome.to_json()))
-
-    def _summary(self, todo: Plan) -> str:
-        left = len(todo.works) + len(todo.settled) - len(self.report.outcomes)
-        rest = f", {left} not begun" if left else ""
-        return self.report.summary(time.monotonic() - self.start) + rest
-
-    @contextmanager
-    def _written(self) -> Iterator[None]:
-        try:
-            yield
-        finally:
-            self._write()
-
-    def _write(self) -> None:
-        from lapsr_cli import __version__
-        from lapsr_cli.files import atomic_write
-
-        if self.wish.report_file is None:
-            return
-        about = {
-            "lapsr": __version__,
-            "models": list(self.upscalers[0].passes.runtimes),
-            "devices": [str(upscaler.device) for upscaler in self.upscalers],
-            "scales": [target.label for target in self.selection.targets],
-            "interrupted": bool(self.stop()),
-        }
-        content = self.report.to_json(about, time.monotonic() - self.start, self.code)
-        with atomic_write(self.wish.report_file) as file:
-            file.write(json.dumps(content, indent=1).encode())
+        purpose = "lossy files" if name == upscaler.lossy_name else "lossless files"
+        yield f"model: {name}, {title}" + (f" ({purpose})" if len(runtimes) > 1 else "")

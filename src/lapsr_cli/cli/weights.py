@@ -2,84 +2,132 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from lapsr_cli.cli.help_groups import HelpGroup, examples
 from lapsr_cli.cli.params import GivenPath
 from lapsr_cli.errors import LapsrError, UnknownModel, UsageError, WeightsError
 
 if TYPE_CHECKING:
     from lapsr_cli.network.pyramid import PyramidConfig, Skip
+    from lapsr_cli.weights.manifest import Entry
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
-offline_option = click.option("--offline", is_flag=True, help="Never use the network.")
+_UNFOLDED = 1000
+"""Columns of a table in a file or a pipe, so that no cell is folded."""
+
+_offline_option = click.option("--offline", is_flag=True, help="Disable network access.")
 
 
-def _output_option(endings: str) -> Callable[[_Command], _Command]:
+def _output_option(suffixes: str) -> Callable[[_Command], _Command]:
+    """The required option -o; ``suffixes``: those that the file may have, in words."""
     return click.option(
         "-o",
         "--output",
         required=True,
         type=GivenPath(),
         metavar="FILE",
-        help=f"Ends in {endings}.",
+        help=f"File to write, ending in {suffixes}.",
     )
 
 
-@click.group(short_help="List, download, check, convert models.")
+@click.group(cls=HelpGroup, short_help="List, download, verify and convert models.")
 def weights() -> None:
-    """List, download, check and convert the models that -m takes."""
+    """List, download, verify and convert the models that -m/--model takes."""
 
 
-@weights.command("list")
+@weights.command("list", short_help="List all models.", epilog=examples("lapsr weights list"))
 def list_models() -> None:
-    """Every model: its scales, whether it is on this machine, its licence."""
-    from rich.console import Console
-    from rich.table import Table
-
+    """List all models with their scales, location and licence."""
     from lapsr_cli.weights import cache
     from lapsr_cli.weights.manifest import manifest
 
-    table = Table("name", "scales", "where", "licence", "what", box=None, pad_edge=False)
     cached = cache.names()
-    for entry in manifest().entries.values():
-        place = "with lapsr" if entry.embedded else "cached" if entry.name in cached else "download"
-        name = f"{entry.name}{_use(entry.name)}"
-        scales = ",".join(map(str, entry.scales))
-        what = f"{entry.title}: {entry.description}"
-        table.add_row(name, scales, place, entry.licence, what)
-    for name in cached:
-        if name not in manifest().entries:
-            table.add_row(name, "", "imported", "", "")
+    rows = [
+        (
+            f"{entry.name}{_use(entry.name)}",
+            ",".join(map(str, entry.scales)),
+            _location(entry, cached),
+            entry.licence,
+            f"{entry.title}: {entry.description}",
+        )
+        for entry in manifest().entries.values()
+    ]
+    known = manifest().entries
+    rows += [(name, "", "imported", "", "") for name in cached if name not in known]
+    _print_models(rows)
+
+
+def _print_models(rows: Iterable[tuple[str, str, str, str, str]]) -> None:
+    """A table, or a block of lines per model on a terminal that is too narrow for the table."""
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.table import Table
+
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
-        console.width = 200
-    console.print(table)
+        console.width = _UNFOLDED
+    headings = ("name", "scales", "location", "licence", "description")
+    table = Table(*headings, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    unfolded = console.options.update(width=_UNFOLDED)
+    if console.measure(table, options=unfolded).maximum <= console.width:
+        console.print(table)
+        return
+    for name, scales, location, licence, description in rows:
+        parts = (
+            f"scales {scales}" if scales else "",
+            location,
+            f"licence: {licence}" if licence else "",
+        )
+        console.print(name)
+        for line in (", ".join(filter(None, parts)), description):
+            console.print(Padding(line, (0, 0, 0, 2)))
+
+
+def _location(entry: Entry, cached: Sequence[str]) -> str:
+    """Where a model of the manifest is: bundled with lapsr, in the cache, or on a server."""
+    if entry.embedded:
+        return "bundled"
+    return "cached" if entry.name in cached else "remote"
 
 
 def _use(name: str) -> str:
-    """What a model is the default for."""
+    """Which inputs a model is the default for."""
     from lapsr_cli.weights.manifest import manifest
 
     known = manifest()
     if name == known.default:
         return " (default)"
-    return " (default for JPEG and the like)" if name == known.default_lossy else ""
+    return " (default for lossy files)" if name == known.default_lossy else ""
 
 
-@weights.command()
+@weights.command(
+    short_help="Download models into the cache.",
+    epilog=examples(
+        "lapsr weights download mslapsrn-d5r8",
+        "LAPSR_WEIGHTS_URL=https://mirror.example.org lapsr weights download --all",
+    ),
+)
 @click.argument("names", nargs=-1, metavar="NAME...")
-@click.option("--all", "every", is_flag=True, help="Every model there is.")
-@offline_option
+@click.option("--all", "every", is_flag=True, help="Download all models.")
+@_offline_option
 def download(names: tuple[str, ...], every: bool, offline: bool) -> None:
-    """Download models, check them, convert them, and keep them in the cache.
+    """Download models, verify and convert them, and store them in the cache.
 
-    An interrupted download goes on where it stopped. LAPSR_HOME moves the cache,
-    LAPSR_WEIGHTS_URL names a mirror, HTTPS_PROXY a proxy.
+    Interrupted downloads resume where they stopped.
+
+    \b
+    Environment variables:
+      LAPSR_HOME         folder of the cache
+      LAPSR_WEIGHTS_URL  mirror to download from
+      HTTPS_PROXY        proxy
     """
     from lapsr_cli import weights as models
     from lapsr_cli.cli.console import ByteBar, show_log
@@ -88,7 +136,7 @@ def download(names: tuple[str, ...], every: bool, offline: bool) -> None:
     show_log()
     wanted = tuple(manifest().entries) if every else names
     if not wanted:
-        raise UsageError("NAME is missing: name models, or give --all")
+        raise UsageError("NAME is missing: name models to download, or use --all")
     for name in wanted:
         entry = manifest().entries.get(name)
         with ByteBar(name, entry.bytes if entry else 0) as bar:
@@ -96,20 +144,23 @@ def download(names: tuple[str, ...], every: bool, offline: bool) -> None:
         click.echo(path)
 
 
-@weights.command()
+@weights.command(
+    short_help="Verify the checksums of models.",
+    epilog=examples("lapsr weights verify", "lapsr weights verify mslapsrn-d5r8"),
+)
 @click.argument("names", nargs=-1, metavar="[NAME...]")
 def verify(names: tuple[str, ...]) -> int:
-    """Check the SHA-256 of the named models, or of all that are on this machine.
+    """Verify the SHA-256 checksums of the given models, by default of all on this machine.
 
-    Exit code 4 if one is damaged or missing.
+    The exit status is 4 if a model is damaged or missing.
     """
     from lapsr_cli import weights as models
     from lapsr_cli.weights import cache
     from lapsr_cli.weights.manifest import manifest
 
-    here = [entry.name for entry in manifest().entries.values() if entry.embedded] + cache.names()
+    embedded = [entry.name for entry in manifest().entries.values() if entry.embedded]
     bad = 0
-    for name in names or here:
+    for name in names or embedded + cache.names():
         try:
             path = models.find(name)
             if path is None:
@@ -125,10 +176,13 @@ def verify(names: tuple[str, ...]) -> int:
     return WeightsError.exit_code if bad else 0
 
 
-@weights.command()
+@weights.command(
+    short_help="Show details of a model.",
+    epilog=examples("lapsr weights info lapsr-classic", "lapsr weights info model.safetensors"),
+)
 @click.argument("model", metavar="NAME|FILE")
 def info(model: str) -> None:
-    """What a model is: network, parameters, scales, halo, source, licence, checksum."""
+    """Show a model's network, parameters, scales, halo, source, licence and checksums."""
     from lapsr_cli import weights as models
     from lapsr_cli.network.halo import halo
     from lapsr_cli.weights import cache
@@ -143,7 +197,7 @@ def info(model: str) -> None:
             "description": entry.description,
             "papers": ", ".join(entry.papers),
             "licence": entry.licence,
-            "source": entry.url or "comes with lapsr",
+            "source": entry.url or "bundled with lapsr",
             "source SHA-256": entry.sha256,
         }
     if path is None:
@@ -170,22 +224,31 @@ def info(model: str) -> None:
         click.echo(f"{name + ':':<16}{value}")
 
 
-@weights.command("import")
+@weights.command(
+    "import",
+    short_help="Import a .mat, .safetensors or .pth file.",
+    epilog=examples(
+        "lapsr weights import MSLapSRN_D5R8.mat",
+        "lapsr weights import mine.pth --recursions 2 -o mine.safetensors",
+    ),
+)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "-o",
     "--output",
     type=GivenPath(),
     metavar="FILE",
-    help="Write a .safetensors file here instead of into the cache.",
+    help="Write this .safetensors file instead of storing the model in the cache.",
 )
-@click.option("--depth", type=int, help="D of a file that does not say; 5 if not given.")
-@click.option("--recursions", type=int, help="R of a file that does not say.")
-@click.option("--channels", type=int, help="Width of such a network; 64 if not given.")
+@click.option(
+    "--depth", type=int, metavar="N", help="D: convolutions per recursive block.  [default: 5]"
+)
+@click.option("--recursions", type=int, metavar="N", help="R: recursive blocks per level.")
+@click.option("--channels", type=int, metavar="N", help="Channels of the features.  [default: 64]")
 @click.option(
     "--skip",
     type=click.Choice(["ss", "ds", "ns"]),
-    help="Skip connection of such a network; ss if not given.",
+    help="Skip connections: shared source, different source or none.  [default: ss]",
 )
 def import_file(
     file: Path,
@@ -195,10 +258,11 @@ def import_file(
     channels: int | None,
     skip: Skip | None,
 ) -> None:
-    """Convert a .mat of the authors, a .safetensors or a state-dict .pth.
+    """Import FILE: a .mat file of the authors, a .safetensors file or a .pth state dict.
 
-    Prints the name or path that -m takes. The options are for .safetensors without lapsr's
-    metadata and for .pth, whose tensors do not tell the number of recursions.
+    Prints the name or path to use with -m. An MS-LapSRN file without lapsr's metadata needs
+    --recursions, which its tensors do not tell; --depth, --channels and --skip then describe the
+    rest of the network.
     """
     from lapsr_cli import weights as models
 
@@ -212,21 +276,28 @@ def _config(
 
     if recursions is None:
         if (depth, channels, skip) != (None, None, None):
-            raise UsageError("--depth, --channels, --skip: only together with --recursions")
+            raise UsageError("--depth, --channels, --skip: need --recursions")
         return None
     return PyramidConfig(
         depth=depth or 5, recursions=recursions, channels=channels or 64, skip=skip or "ss"
     )
 
 
-@weights.command()
+@weights.command(
+    short_help="Export a model as safetensors or ONNX.",
+    epilog=examples(
+        "lapsr weights export lapsr-classic -o classic.onnx",
+        "lapsr weights export run/model.safetensors -o model.onnx",
+    ),
+)
 @click.argument("model", metavar="NAME|FILE")
 @_output_option(".safetensors or .onnx")
-@offline_option
+@_offline_option
 def export(model: str, output: Path, offline: bool) -> None:
-    """Write a model as safetensors or ONNX, by the ending of FILE.
+    """Export a model as safetensors or ONNX, depending on the suffix of -o.
 
-    ONNX takes luma (1, 1, H, W) in [0, 1] of any height and width and gives x2, x4, x8.
+    The ONNX model takes luma of shape (1, 1, H, W) in [0, 1], with any height and width; its
+    outputs are x2, x4 and x8, one for each scale of the model. ONNX needs lapsr-cli[onnx].
     """
     from lapsr_cli import weights as models
     from lapsr_cli.weights.export import export as write
@@ -236,15 +307,21 @@ def export(model: str, output: Path, offline: bool) -> None:
     click.echo(output)
 
 
-@weights.command()
+@weights.command(
+    epilog=examples(
+        "lapsr weights calibrate mslapsrn-d5r8 -o d5r8.safetensors",
+        "lapsr upscale photos -o large -m d5r8.safetensors --precision int8",
+    )
+)
 @click.argument("model", metavar="NAME|FILE")
 @_output_option(".safetensors")
-@offline_option
+@_offline_option
 def calibrate(model: str, output: Path, offline: bool) -> None:
-    """Write a model that can be computed in 8 bits, with --precision int8.
+    """Calibrate a model for --precision int8.
 
-    The weights stay as they are. Beside them goes what the network's convolutions read at most, on
-    patterns as hard as pictures get; --precision int8 has 256 steps for that.
+    The weights are copied unchanged, and the value ranges of the convolutions' inputs are stored
+    with them: --precision int8 divides each range into 256 steps. The ranges are measured on
+    generated patterns as demanding as pictures get, so no pictures are needed.
     """
     from lapsr_cli import weights as models
 
@@ -252,10 +329,13 @@ def calibrate(model: str, output: Path, offline: bool) -> None:
     click.echo(output)
 
 
-@weights.command()
+@weights.command(
+    short_help="Print the path of a model's file.",
+    epilog=examples("lapsr weights path lapsr-classic"),
+)
 @click.argument("model", metavar="NAME")
 def path(model: str) -> None:
-    """Print the file of a model that is on this machine."""
+    """Print the path of a model's file on this machine."""
     from lapsr_cli import weights as models
 
     found = models.find(model)

@@ -1,1 +1,1 @@
-"""Pictures beside each other: which belong together, and what of them is shown and measured."""
+"""Comparison of pictures from two or three folders: matching, sizes, scores, and an HTML page."""

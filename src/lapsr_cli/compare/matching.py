@@ -1,4 +1,4 @@
-"""Which pictures of two or three folders show the same."""
+"""Matching the pictures of two or three folders by name."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from lapsr_cli.text import printable
 __all__ = ["Match", "Matches", "labels", "match"]
 
 _ENDING = re.compile(r"[_@-](?:[xX](\d+(?:\.\d+)?)|(\d+(?:\.\d+)?)[xX]|([whe]\d+(?:h\d+)?))$")
-"""What `lapsr upscale` adds to a name ("_x4", "_w1920"), and what other programs do ("@2x")."""
+"""Size suffixes of `lapsr upscale` ("_x4", "_w1920") and of other programs ("@2x")."""
 
 
 @dataclass(frozen=True)
 class Match:
-    """One picture from each input, in their order. ``title``: what they have in common."""
+    """One picture from each input, in their order. ``title``: the common part of their names."""
 
     title: str
     paths: tuple[Path, ...]
@@ -30,8 +30,8 @@ class Match:
 
 @dataclass(frozen=True)
 class Matches:
-    """``alone``: pictures that no other input has. ``problems``: folders that cannot be read, and
-    why."""
+    """``alone``: pictures without a counterpart. ``problems``: folders that cannot be read, with
+    the reason."""
 
     found: list[Match]
     alone: list[Path]
@@ -39,11 +39,11 @@ class Matches:
 
 
 def match(inputs: Sequence[Path]) -> Matches:
-    """Match two or three pictures, or the pictures below two or three folders.
+    """Match two or three pictures, or the pictures in two or three folders.
 
-    In folders pictures belong together that have the same path below them, suffixes apart, or
-    would have it without an ending such as "_x4". Raises NothingMatched where there is no such
-    input or no two pictures match, UsageError for files among folders.
+    In folders, pictures match if their relative paths are the same, ignoring the suffix and an
+    ending such as "_x4". Raises NothingMatched if an input does not exist or nothing matches,
+    UsageError for a mixture of files and folders.
     """
     for path in inputs:
         if not os.path.exists(path):
@@ -53,7 +53,7 @@ def match(inputs: Sequence[Path]) -> Matches:
         return Matches([Match(inputs[0].stem, tuple(inputs))], [], [])
     if not all(folders):
         file = inputs[folders.index(False)]
-        raise UsageError(f"{printable(file)}: is a file, others are folders: give files or folders")
+        raise UsageError(f"{printable(file)}: is a file, but other inputs are folders")
     return _match_folders(inputs)
 
 
@@ -63,35 +63,35 @@ def _match_folders(folders: Sequence[Path]) -> Matches:
     for number, folder in enumerate(folders):
         found = find([str(folder)], READABLE)
         problems += [f"{printable(path)}: {reason}" for path, reason in found.problems.items()]
-        for (motif, ending), path in _named(found.sources).items():
-            groups.setdefault(motif, [{} for _ in folders])[number][ending] = path
+        for (name, ending), path in _by_name(found.sources).items():
+            groups.setdefault(name, [{} for _ in folders])[number][ending] = path
     matches = [
-        Match(f"{motif} {ending}".rstrip(), paths)
-        for motif, group in sorted(groups.items())
+        Match(f"{name} {ending}".rstrip(), paths)
+        for name, group in sorted(groups.items())
         for ending, paths in _rows(group)
     ]
     used = {path for each in matches for path in each.paths}
     everything = [p for group in groups.values() for paths in group for p in paths.values()]
     if not matches:
         names = ", ".join(printable(folder) for folder in folders)
-        raise NothingMatched(f"{names}: no picture of one matches one of each other")
+        raise NothingMatched(f"{names}: no picture has a match in every folder")
     return Matches(matches, [path for path in everything if path not in used], problems)
 
 
-def _named(sources: Sequence[Source]) -> dict[tuple[str, str], Path]:
-    """Pictures by motif and ending. Where two have the same, their suffixes become part of the
-    motif ("a_jpg"), as `lapsr upscale` tells its results apart."""
+def _by_name(sources: Sequence[Source]) -> dict[tuple[str, str], Path]:
+    """Pictures by name and ending. If two have the same, their suffixes become part of the name
+    ("a_jpg"), as in the results of `lapsr upscale`."""
     names = [_split(source.relative.with_suffix("").as_posix()) for source in sources]
     uses = Counter(names)
-    named: dict[tuple[str, str], Path] = {}
-    for source, (motif, ending) in zip(sources, names, strict=True):
-        own = f"{motif}_{source.relative.suffix[1:]}" if uses[motif, ending] > 1 else motif
-        named[own, ending] = source.path
-    return named
+    by_name: dict[tuple[str, str], Path] = {}
+    for source, (name, ending) in zip(sources, names, strict=True):
+        unique = f"{name}_{source.relative.suffix[1:]}" if uses[name, ending] > 1 else name
+        by_name[unique, ending] = source.path
+    return by_name
 
 
 def _split(name: str) -> tuple[str, str]:
-    """A name's motif and ending: "a_x4" and "a@4x" are ("a", "4x"), "a" is ("a", "")."""
+    """A name and its ending: ("a", "4x") for "a_x4" and "a@4x", ("a", "") for "a"."""
     found = _ENDING.search(name)
     if found is None:
         return name, ""
@@ -100,7 +100,7 @@ def _split(name: str) -> tuple[str, str]:
 
 
 def _rows(group: Sequence[dict[str, Path]]) -> list[tuple[str, tuple[Path, ...]]]:
-    """For every ending that occurs: from each folder the picture that has it, or has none."""
+    """For every ending that occurs: each folder's picture with it, or else the one without any."""
     rows: list[tuple[str, tuple[Path, ...]]] = []
     for ending in sorted({ending for paths in group for ending in paths}):
         chosen = [paths.get(ending, paths.get("")) for paths in group]
@@ -111,8 +111,8 @@ def _rows(group: Sequence[dict[str, Path]]) -> list[tuple[str, tuple[Path, ...]]
 
 
 def labels(inputs: Sequence[Path]) -> tuple[str, ...]:
-    """What the inputs are called: their names, as much of their paths as tells them apart, or, if
-    nothing does, letters before them. A third one is HR, the original."""
+    """Unique labels of the inputs: their names, or their paths, or their paths with a letter in
+    front. A third one is marked as HR, the original."""
     letters = ["A", "B", "HR"][: len(inputs)]
     found = [path.name or str(path) for path in inputs]
     if len(set(found)) < len(found):

@@ -1,4 +1,4 @@
-"""The page of ``lapsr compare``."""
+"""The HTML page of ``lapsr compare``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from statistics import fmean
 
 from markupsafe import Markup
 
-from lapsr_cli.compare.comparison import Comparison, in_words
+from lapsr_cli.compare.comparison import Comparison, format_score
 from lapsr_cli.html.document import Section, document
 from lapsr_cli.html.example import figure
 from lapsr_cli.html.table import Table, table
@@ -17,16 +17,19 @@ __all__ = ["gallery"]
 
 
 _AGAINST_HR = (
-    "PSNR in dB and SSIM against HR: of luma, rounded to 8 bits, over the whole picture, edges"
-    " included."
+    "PSNR in dB and SSIM against HR: of the luma, rounded to 8 bits, of the whole picture including"
+    " its borders."
 )
 
 
 def gallery(
     title: str, comparisons: Iterable[Comparison], *, against_hr: bool = False
 ) -> Iterator[str]:
-    """The page, piece by piece; a comparison is taken when it is its turn, so that only the
-    pictures of one are in memory. ``against_hr``: they have scores; the means come last."""
+    """The page in chunks of text, to be written in order.
+
+    Comparisons are consumed one at a time, so that the pictures of only one are in memory.
+    ``against_hr``: they have scores, and their means come last.
+    """
     yield from document(title, {}, _sections(comparisons, _AGAINST_HR if against_hr else ""))
 
 
@@ -38,7 +41,7 @@ def _sections(comparisons: Iterable[Comparison], text: str) -> Iterator[Section]
 
 
 def _figures(comparisons: Iterable[Comparison], scores: list[dict[str, Score]]) -> Iterator[Markup]:
-    """The figures; ``scores`` grows by theirs."""
+    """The figures; their scores are appended to ``scores``."""
     for comparison in comparisons:
         if comparison.scores:
             scores.append(comparison.scores)
@@ -49,6 +52,6 @@ def _means(scores: list[dict[str, Score]]) -> Markup:
     rows = []
     for label in scores[0]:
         mean = Score(*(fmean(values) for values in zip(*(s[label] for s in scores), strict=True)))
-        rows.append((label, *in_words(mean)))
-    caption = f"Over {len(scores)} pictures"
+        rows.append((label, *format_score(mean)))
+    caption = f"Means of {len(scores)} pictures"
     return table(Table(caption=caption, headings=("", "PSNR", "SSIM"), rows=rows))

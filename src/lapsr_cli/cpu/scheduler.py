@@ -1,10 +1,10 @@
-"""A line of stages at which several threads work, each with one core.
+"""A pipeline of stages, run by several threads of one core each.
 
-Threads that share every single operation wait for each other after each: on a strip of some rows,
-and above all on a machine that has something else to do, the waiting takes longer than the work.
-Here a thread that is free takes the item that has come furthest, and so mostly follows one from
-stage to stage, while it is in this core's cache. A stage is given its items one at a time and in
-their order, whichever threads bring them.
+Threads that share every operation wait for each other after every operation: on a strip of a few
+rows, and above all on a machine that is busy otherwise, they wait longer than they compute. Here, a
+free thread takes the item that has come furthest, and so mostly follows one item from stage to
+stage while it is in the cache of that core. A stage processes one item at a time, in order,
+whichever thread runs it.
 """
 
 from __future__ import annotations
@@ -21,41 +21,42 @@ __all__ = ["Stage", "run_stages"]
 
 T = TypeVar("T")
 Stage = Callable[[T], Iterable[T]]
-"""From an item to those that the next stage is given."""
+"""Turns an item into the items, none or several, for the next stage."""
 
-_WAITING = 2
-"""Before a stage: if there are so many, none is added, so that memory stays bounded."""
+_QUEUE_LIMIT = 2
+"""Items in the queue of a stage from which the stage before it pauses, so that memory stays
+bounded."""
 
 
 def run_stages(source: Iterable[T], stages: Sequence[Stage[T]], threads: int) -> None:
-    """Bring every item through all the stages; what the last one gives is dropped.
+    """Process every item of ``source`` by all stages; the output of the last one is discarded.
 
-    ``threads``: this one included. What goes wrong in any of them is raised here, once all have
-    stopped.
+    ``threads``: including the calling one. An error in any thread is raised here, after all of them
+    have stopped.
     """
-    line = _Scheduler(iter(source), stages)
-    others: list[threading.Thread] = []
+    scheduler = _Scheduler(iter(source), stages)
+    workers: list[threading.Thread] = []
     try:
         for _ in range(threads - 1):
-            other = threading.Thread(target=line.work, daemon=True)
-            other.start()
-            others.append(other)
-        line.work()
+            worker = threading.Thread(target=scheduler.run_worker, daemon=True)
+            worker.start()
+            workers.append(worker)
+        scheduler.run_worker()
     finally:
-        line.stop()
-        for other in others:
-            other.join()
-    error, line.error = line.error, None
+        scheduler.stop()
+        for worker in workers:
+            worker.join()
+    error, scheduler.error = scheduler.error, None
     try:
         if error is not None:
             raise error
     finally:
-        del error  # whose traceback holds this frame: in a circle, all its items would stay
+        del error  # its traceback refers to this frame: a cycle would keep all items alive
 
 
 @contextmanager
-def _one_core() -> Iterator[None]:
-    """Operations of this thread are computed by it alone."""
+def _single_threaded() -> Iterator[None]:
+    """torch computes the operations of this thread on one core."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -65,73 +66,76 @@ def _one_core() -> Iterator[None]:
 
 
 class _Scheduler(Generic[T]):
-    """Stage 0 is the source; the others count from 1."""
+    """Decides which stage a free thread runs next. Stage 0 is the source."""
 
     def __init__(self, source: Iterator[T], stages: Sequence[Stage[T]]) -> None:
         self.error: BaseException | None = None
         self._source = source
         self._stages: list[Stage[T] | None] = [None, *stages]
-        self._waiting: list[deque[T]] = [deque() for _ in self._stages]
-        self._is_busy = [False] * len(self._stages)
-        self._has_more = True
+        self._queues: list[deque[T]] = [deque() for _ in self._stages]
+        self._is_running = [False] * len(self._stages)
+        self._source_has_more = True
         self._is_stopped = False
         self._changed = threading.Condition()
 
-    def work(self) -> None:
-        """Until nothing is left to do, or somebody failed."""
-        with _one_core(), torch.inference_mode():
-            while (number := self._taken()) is not None:
+    def run_worker(self) -> None:
+        """Run stages until all items are processed or any thread has failed."""
+        with _single_threaded(), torch.inference_mode():
+            while (number := self._next_stage()) is not None:
                 try:
-                    made = self._made(number)
-                except BaseException as error:  # noqa: BLE001 (raised again where all is waited for)
+                    output = self._run_stage(number)
+                except BaseException as error:  # noqa: BLE001 (raised again by run_stages)
                     self.error = error
                     self.stop()
                     return
-                self._settle(number, made)
+                self._finish_stage(number, output)
 
     def stop(self) -> None:
-        """Nobody takes anything any more."""
+        """Let every thread end after the stage that it runs."""
         with self._changed:
             self._is_stopped = True
             self._changed.notify_all()
 
-    def _made(self, number: int) -> list[T]:
-        stage = self._stages[number]
-        if stage is not None:
-            return list(stage(self._waiting[number].popleft()))
-        for item in self._source:
-            return [item]
-        self._has_more = False
-        return []
-
-    def _taken(self) -> int | None:
-        """A stage that this thread has for itself now; None at the end."""
+    def _next_stage(self) -> int | None:
+        """Reserve a stage for this thread, waiting until one can run; None at the end."""
         with self._changed:
             while not self._is_stopped:
-                number = self._ready()
+                number = self._runnable_stage()
                 if number is not None:
-                    self._is_busy[number] = True
+                    self._is_running[number] = True
                     return number
-                if not any(self._is_busy):  # and so nothing will be
+                if not any(self._is_running):  # and so none will become runnable
                     self._changed.notify_all()
                     return None
                 self._changed.wait()
             return None
 
-    def _ready(self) -> int | None:
-        """The furthest stage that has something to do and room for what it makes."""
+    def _runnable_stage(self) -> int | None:
+        """The last stage that has an item, is not running, and has space for its output."""
         last = len(self._stages) - 1
         for number in range(last, -1, -1):
-            has_any = self._waiting[number] if number else self._has_more
-            has_room = number == last or len(self._waiting[number + 1]) < _WAITING
-            if has_any and has_room and not self._is_busy[number]:
+            has_item = self._queues[number] if number else self._source_has_more
+            has_space = number == last or len(self._queues[number + 1]) < _QUEUE_LIMIT
+            if has_item and has_space and not self._is_running[number]:
                 return number
         return None
 
-    def _settle(self, number: int, made: list[T]) -> None:
+    def _run_stage(self, number: int) -> list[T]:
+        """Process the oldest item of a reserved stage; no lock is held."""
+        stage = self._stages[number]
+        if stage is not None:
+            return list(stage(self._queues[number].popleft()))
+        for item in self._source:
+            return [item]
+        self._source_has_more = False
+        return []
+
+    def _finish_stage(self, number: int, output: list[T]) -> None:
+        """Pass ``output`` on, and release the stage."""
         with self._changed:
             if number + 1 < len(self._stages):
-                self._waiting[number + 1].extend(made)
-            self._is_busy[number] = False
-            # The stage itself, the next and the one before may be ready now, and one is for us.
+                self._queues[number + 1].extend(output)
+            self._is_running[number] = False
+            # This stage, the next and the one before may have become runnable; this thread takes
+            # one of them.
             self._changed.notify(2)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lapsr_cli.cpu.kernels import upsample
-from lapsr_cli.cpu.kernels.upsample import Residual, Upsampling
+from lapsr_cli.cpu.kernels.upsample import ResidualConv, TransposedConv
 from lapsr_cli.cpu.line_buffers import (
     LineBuffer,
     PaddedLineBuffer,
@@ -17,7 +17,7 @@ from lapsr_cli.cpu.line_buffers import (
     valid_conv,
     with_row_above,
 )
-from lapsr_cli.network.fused import bias_through, cropped, residual_kernel
+from lapsr_cli.network.fused import bias_kernel, cropped_residual, residual_kernel
 from lapsr_cli.network.pyramid import NEGATIVE_SLOPE, Level, crop_before
 
 __all__ = ["FusedUpsampleStage", "UpsampleKernels", "UpsampleStage"]
@@ -32,10 +32,10 @@ class UpsampleKernels:
         self.level = level
         self.is_compiled = upsample.supports(level)
         if self.is_compiled:
-            self.residual, self.up = Residual(level), Upsampling(level)
+            self.residual, self.up = ResidualConv(level), TransposedConv(level)
         else:
             self.residual_kernel, self.doubling = residual_kernel(level), _Doubling(level)
-        through = bias_through(level)  # (1, 1, 3, 3)
+        through = bias_kernel(level)  # (1, 1, 3, 3)
         self.bias = through.sum() + level.conv_res.bias
         ones = torch.ones_like(through)
         self.missing_bias = through.sum() - F.conv2d(ones, through, padding=1)[0, 0]
@@ -71,7 +71,7 @@ class FusedUpsampleStage:
         """Subtract what one bias and one kernel for the whole of the residual add too much at its
         edges: up's bias where conv_res reads padding, up's output where it is cropped."""
         residual, missing = self._residual, self._kernels.missing_bias
-        row, column = cropped(self._kernels.level, last_row, last_column)
+        row, column = cropped_residual(self._kernels.level, last_row, last_column)
         residual[..., -1:, :] -= row  # (B, 1, 1, 2W)
         residual[..., -1:] -= column  # (B, 1, 2H, 1)
         across = torch.ones(residual.shape[3], dtype=torch.long)

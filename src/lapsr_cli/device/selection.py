@@ -31,7 +31,7 @@ _DTYPES = {
 
 @dataclass(frozen=True)
 class Device:
-    """A device, the precision of the features on it, and why it was taken, in words."""
+    """A device, the precision of the features on it, and why it was chosen, in words."""
 
     torch_device: torch.device
     precision: FeaturePrecision
@@ -39,15 +39,16 @@ class Device:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the features, but within recursive blocks computed in int8."""
+        """Of the features, except within recursive blocks computed in int8."""
         return _DTYPES[self.precision]
 
     def __str__(self) -> str:
         if self.torch_device.type == "cuda":
             name = torch.cuda.get_device_name(self.torch_device)
+        elif self.torch_device.type == "cpu":
+            name = f"{torch.get_num_threads()} threads, {this_processor().level}"
         else:
-            threads = torch.get_num_threads()
-            name = f"{threads} threads" if self.torch_device.type == "cpu" else "Apple GPU"
+            name = "Apple GPU"
         return f"{self.torch_device}, {name}, {self.precision} ({self.reason})"
 
 
@@ -55,7 +56,7 @@ def choose(device: str = "auto", precision: Precision = "auto") -> Device:
     """Resolve ``device``: "auto", "cpu", "cuda", "cuda:N" or "mps".
 
     "auto" is the first of CUDA, MPS and CPU that torch finds. Precision "auto" is fp32. Raises
-    DeviceError for a device that is not there, UsageError for a name that is none.
+    DeviceError if the device is not available, UsageError for an unknown name.
     """
     if precision not in ("auto", *_DTYPES):
         raise UsageError(f"--precision {precision}: must be auto, fp32, bf16, fp16 or int8")
@@ -63,18 +64,19 @@ def choose(device: str = "auto", precision: Precision = "auto") -> Device:
     if chosen.type == "cpu" and precision == "fp16":
         raise DeviceError("--precision fp16: not on the CPU; use fp32, bf16 or int8")
     if precision == "int8":
-        _check_bytes(chosen)
+        _check_int8(chosen)
     return Device(chosen, "fp32" if precision == "auto" else precision, reason)
 
 
-def _check_bytes(device: torch.device) -> None:
-    """Raise DeviceError for one that does not multiply bytes with us."""
+def _check_int8(device: torch.device) -> None:
+    """Raise DeviceError for a device that lapsr has no int8 kernels for."""
     if device.type != "cpu":
         raise DeviceError(f"--precision int8: on the CPU only, not on {device}; use fp16 or bf16")
-    if not this_processor().has_vnni:
+    processor = this_processor()
+    if not processor.has_vnni:
         raise DeviceError(
-            f"--precision int8: this processor ({this_processor().name}) has no dot products of"
-            " bytes (VNNI); use fp32"
+            f"--precision int8: needs dot products of bytes (VNNI), which this processor"
+            f" ({processor.name}, {processor.level}) does not have; use fp32"
         )
 
 
@@ -103,7 +105,7 @@ def _choose_device(device: str) -> tuple[torch.device, str]:
 
 
 def training_precision(device: torch.device) -> Literal["fp32", "bf16"]:
-    """In which ``device`` trains fastest: bf16 where the hardware multiplies in it."""
+    """The precision that ``device`` trains fastest in: bf16 where the hardware multiplies in it."""
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     # torch tells what the CPU can do since 2.9.

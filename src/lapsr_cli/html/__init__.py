@@ -1,2 +1,5 @@
-"""HTML that stands alone in one file: sections, tables, charts, pictures to compare. It knows
-numbers and pixels, not where they come from; no page asks the network for anything."""
+"""Self-contained HTML pages and SVG files: sections, tables, charts, image comparisons.
+
+These modules format numbers and pixels and know nothing of where they come from. No page makes a
+network request.
+"""

@@ -1,4 +1,4 @@
-"""Bars: what several parts take, the longest one made plain."""
+"""Bar charts: one horizontal bar per part, important ones highlighted."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from lapsr_cli.html.document import fill
+from lapsr_cli.html.document import render
 
 __all__ = ["Bar", "Bars", "bars"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
-    """``value``: its length, from 0. ``text``: what stands behind it. ``strong``: it matters."""
+    """One bar.
+
+    ``value``: its length, at least 0, in any unit. ``text``: the value as printed after the bar.
+    ``strong``: whether the bar is highlighted.
+    """
 
     label: str
     value: float
@@ -24,7 +28,7 @@ class Bar:
 
 @dataclass(frozen=True, kw_only=True)
 class Bars:
-    """``remark``: a sentence below them."""
+    """A bar chart. ``remark``: a sentence printed below it."""
 
     title: str
     bars: Sequence[Bar]
@@ -32,6 +36,6 @@ class Bars:
 
 
 def bars(content: Bars) -> Markup:
-    """HTML; the longest bar is as wide as there is room for."""
+    """The chart as HTML. Lengths are relative to the longest bar, which has the full width."""
     longest = max((bar.value for bar in content.bars), default=0.0) or 1.0
-    return fill("bars.html", {"bars": content, "longest": longest})
+    return render("bars.html", {"bars": content, "longest": longest})

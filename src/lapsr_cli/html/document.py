@@ -1,4 +1,4 @@
-"""One HTML file from sections, with everything it needs inside."""
+"""One HTML file from sections, with styles, scripts and pictures embedded."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from importlib.resources import files
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from lapsr_cli.html.palette import DARK, LIGHT
 from lapsr_cli.text import printable
 
-__all__ = ["Section", "document", "fill"]
+__all__ = ["Section", "document", "render"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """A heading, a sentence or two below it, and what there is to see.
+    """A heading, introductory text and content.
 
-    ``parts`` are taken one by one while the page is written, so that they need not all be in
-    memory at the same time.
+    ``parts`` is consumed one element at a time while the page is written, so a generator keeps only
+    one part in memory.
     """
 
     title: str
@@ -33,10 +34,11 @@ class Section:
 def document(
     title: str, facts: Mapping[str, str], sections: Iterable[Section], *, command: str = ""
 ) -> Iterator[str]:
-    """The page, piece by piece; all of it is valid UTF-8.
+    """The page in chunks of valid UTF-8 text, to be written in order.
 
-    ``facts``: words and what they are, listed at the top, ``command`` behind them. The page's own
-    Content-Security-Policy forbids every request and every script but its own.
+    ``facts``: label -> value, listed below the title. ``command``: a command line, printed below
+    the facts. The page's Content-Security-Policy blocks every network request, and every script
+    except the page's own.
     """
     script = _asset("page.js")
     yield from (
@@ -47,6 +49,8 @@ def document(
             facts=facts,
             command=command,
             sections=sections,
+            light=LIGHT,
+            dark=DARK,
             style=Markup(_asset("page.css")),
             script=Markup(script),
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -54,8 +58,8 @@ def document(
     )
 
 
-def fill(template: str, values: Mapping[str, object]) -> Markup:
-    """A template of this room with ``values`` in it, all text escaped."""
+def render(template: str, values: Mapping[str, object]) -> Markup:
+    """Render a template of this package; all text in ``values`` is escaped."""
     return Markup(_environment().get_template(template).render(values))
 
 
@@ -72,10 +76,10 @@ def _environment() -> Environment:
 
 
 def _printable(value: object) -> object:
-    """Names may hold line breaks and bytes that are not UTF-8; escaping HTML leaves those."""
+    """File names may contain line breaks and invalid UTF-8, which HTML escaping does not change."""
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _asset(name: str) -> str:
-    """With line feeds alone, as the browser hashes it."""
+    """Text with LF line ends: browsers normalize CRLF before they hash a script."""
     return files("lapsr_cli.html").joinpath("templates").joinpath(name).read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Pictures to compare: two at a time under a boundary that moves."""
+"""Image comparisons: two pictures at a time, with a divider between them that can be dragged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lapsr_cli.errors import UsageError
-from lapsr_cli.html.document import fill
+from lapsr_cli.html.document import render
 from lapsr_cli.html.table import Table, table
 from lapsr_cli.text import printable
 
@@ -22,16 +22,18 @@ __all__ = ["LARGEST_SIDE", "Example", "Pixels", "figure"]
 Pixels = NDArray[np.uint8]
 
 LARGEST_SIDE = 16_383
-"""Pixels; a WebP holds no more."""
+"""Maximum width and height in pixels, a limit of the WebP format."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """One motif, enlarged in several ways.
+    """Several versions of one picture.
 
-    ``pictures``: by label, in order, at least two; uint8, (H, W) grey or (H, W, 3) sRGB, all of one
-    height and width. ``remark``: a sentence below them. ``figures``: a table below that. Raises
-    UsageError, naming the title.
+    ``pictures``: label -> pixels, at least two, in display order; uint8, (H, W) grey or (H, W, 3)
+    sRGB, all of the same height and width. ``remark``: a sentence printed below them. ``figures``:
+    a table printed below the remark.
+
+    Raises UsageError, with the title in its message, if the pictures do not meet this.
     """
 
     title: str
@@ -42,10 +44,10 @@ class Example:
     def __post_init__(self) -> None:
         title = printable(self.title)
         if len(self.pictures) < 2:
-            raise UsageError(f"{title}: a comparison needs two pictures")
+            raise UsageError(f"{title}: a comparison needs at least two pictures")
         for label, pixels in self.pictures.items():
             if pixels.dtype != np.uint8 or pixels.shape[2:] not in ((), (3,)):
-                raise UsageError(f"{title}: {printable(label)} is not grey or RGB of 8 bits")
+                raise UsageError(f"{title}: {printable(label)} is not 8-bit grey or RGB")
         sizes = {pixels.shape[:2]: label for label, pixels in self.pictures.items()}
         if len(sizes) > 1:
             (height, width), *others = sizes
@@ -54,29 +56,31 @@ class Example:
                 f" {printable(sizes[others[0]])} has {others[0][1]} x {others[0][0]}"
             )
         if max(self.height, self.width) > LARGEST_SIDE:
-            raise UsageError(f"{title}: more than {LARGEST_SIDE} pixels a side")
+            raise UsageError(f"{title}: wider or higher than {LARGEST_SIDE} pixels")
 
     @property
     def height(self) -> int:
-        """Of each picture, in pixels."""
+        """Height of every picture in pixels."""
         return int(next(iter(self.pictures.values())).shape[0])
 
     @property
     def width(self) -> int:
-        """Of each picture, in pixels."""
+        """Width of every picture in pixels."""
         return int(next(iter(self.pictures.values())).shape[1])
 
 
 def figure(example: Example) -> Markup:
-    """HTML: the first two pictures under a boundary, the others to choose; without a script, and
-    in print, all of them side by side."""
+    """The comparison as HTML: the first two pictures with the divider, the others selectable.
+
+    Without JavaScript, and in print, all pictures are shown side by side.
+    """
     sources = {label: _data_uri(pixels) for label, pixels in example.pictures.items()}
     figures = None if example.figures is None else table(example.figures)
-    return fill("example.html", {"example": example, "sources": sources, "figures": figures})
+    return render("example.html", {"example": example, "sources": sources, "figures": figures})
 
 
 def _data_uri(pixels: Pixels) -> str:
-    """Lossless WebP: on Set14 a third smaller than PNG, and no slower to write."""
+    """Lossless WebP: a third smaller than PNG on Set14, and as fast to write."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "WEBP", lossless=True, method=2, quality=50)
     return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"

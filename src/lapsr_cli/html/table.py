@@ -1,4 +1,4 @@
-"""Tables: words on the left, figures aligned on the right."""
+"""HTML tables: text aligned to the left, numbers to the right."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from lapsr_cli.html.document import fill
+from lapsr_cli.html.document import render
 
 __all__ = ["Table", "table"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """``columns``: "l" for each that holds words, "r" for each that holds figures, as in LaTeX;
-    without it the first holds words and the others figures. A row that is shorter than
-    ``headings`` ends in a sentence over the columns that are left."""
+    """A table.
+
+    ``columns``: one letter per column, "l" for text and "r" for numbers, as in LaTeX. By default
+    the first column is text and the others are numbers. The last cell of a row with fewer cells
+    than ``headings`` spans the remaining columns.
+    """
 
     headings: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
@@ -25,6 +28,7 @@ class Table:
 
 
 def table(content: Table, *, folded: str = "") -> Markup:
-    """HTML; ``folded``: the line that opens the table, which is closed at first."""
+    """The table as HTML. With ``folded``, it is collapsed at first and ``folded`` is the label that
+    expands it."""
     columns = content.columns or "l" + "r" * (len(content.headings) - 1)
-    return fill("table.html", {"table": content, "columns": columns, "folded": folded})
+    return render("table.html", {"table": content, "columns": columns, "folded": folded})

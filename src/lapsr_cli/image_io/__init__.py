@@ -1,11 +1,14 @@
-"""Reading and writing pictures: formats, frames, depth, alpha, and what files say beside pixels.
+"""Reading and writing pictures: formats, frames, depth, alpha and metadata.
 
-``read`` and ``write`` are the doors; ``probe`` looks through the keyhole. Colours stay what they
-were: the ICC profile goes along wherever the format can hold one, and else the pixels become sRGB.
+``read`` and ``write`` convert between files and Photos; ``probe`` reads only the header;
+``read_for_display`` gives what a browser would show. Colours are not converted: the ICC profile is
+kept in every format that can hold one; for the others, the pixels are converted to sRGB.
 """
 
 from __future__ import annotations
 
+from lapsr_cli.image_io.display import read_for_display
+from lapsr_cli.image_io.encoding import Encoding
 from lapsr_cli.image_io.formats import (
     READABLE,
     SUFFIXES,
@@ -19,10 +22,10 @@ from lapsr_cli.image_io.formats import (
 )
 from lapsr_cli.image_io.photo import Header, Metadata, Photo, Timing
 from lapsr_cli.image_io.pil import from_pil, to_pil
+from lapsr_cli.image_io.pil_files import configure_pillow
 from lapsr_cli.image_io.probing import probe
 from lapsr_cli.image_io.reading import MAX_PIXELS, read
-from lapsr_cli.image_io.writing import Encoding, losses, write
-from lapsr_cli.pixels.picture import Picture, Samples
+from lapsr_cli.image_io.writing import losses, write
 
 __all__ = [
     "MAX_PIXELS",
@@ -33,10 +36,9 @@ __all__ = [
     "Header",
     "Metadata",
     "Photo",
-    "Picture",
-    "Samples",
     "Timing",
     "check_size",
+    "configure_pillow",
     "format_of",
     "from_pil",
     "holds_alpha",
@@ -45,6 +47,7 @@ __all__ = [
     "losses",
     "probe",
     "read",
+    "read_for_display",
     "suffix_for",
     "to_pil",
     "write",

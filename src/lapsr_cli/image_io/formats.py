@@ -1,4 +1,4 @@
-"""Which formats there are, by what names, and what each can hold."""
+"""The formats: their suffixes, and what each supports."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from lapsr_cli.errors import UnwritablePicture
 from lapsr_cli.text import printable
 
 __all__ = [
+    "FORMATS",
     "READABLE",
     "SUFFIXES",
     "WRITABLE",
@@ -33,18 +34,18 @@ WRITABLE = {
     ".bmp": "BMP",
     ".gif": "GIF",
 }
-"""What is written, by the suffix in lower case."""
+"""Formats that can be written, by suffix in lower case."""
 
 SUFFIXES = WRITABLE
-"""What is read and written."""
+"""Formats that can be read and written."""
 
 READABLE = WRITABLE | {".heic": "HEIF", ".heif": "HEIF"}
-"""What is taken for a picture, whether or not the extra that HEIC needs is installed."""
+"""Formats that can be read, including HEIC, whether or not its extra is installed."""
 
 
 @dataclass(frozen=True)
 class Format:
-    """What a format can hold. ``longest``: pixels a side."""
+    """What a format supports. ``longest``: pixels per side. ``sixteen``: 16 bits per sample."""
 
     longest: int
     alpha: bool = True
@@ -64,10 +65,11 @@ FORMATS = {
     "BMP": Format(2**31 - 1, alpha=False, profile=False),
     "GIF": Format(65_535, animation=True, profile=False),
 }
+"""The writable formats, by name."""
 
 
 def format_of(path: Path | str) -> str:
-    """The format that a path, a name or a bare suffix asks for. Raises UnwritablePicture."""
+    """The format of a path, a name or a bare suffix. Raises UnwritablePicture if there is none."""
     suffix = _suffix(path)
     if suffix not in WRITABLE:
         raise UnwritablePicture(f"{printable(path)}: cannot write {suffix or 'without a suffix'}")
@@ -80,35 +82,35 @@ def _suffix(path: Path | str) -> str:
 
 
 def suffix_for(suffix: str) -> str:
-    """The suffix that "as the input" writes: the input's own, .jpg for .heic and .heif."""
+    """The suffix for "same format as the input": the input's own, but .jpg for .heic and .heif."""
     return ".jpg" if READABLE.get(suffix.lower()) == "HEIF" else suffix
 
 
 def holds_alpha(path: Path | str) -> bool:
-    """Whether the format of a path or suffix can hold transparency (GIF: one bit of it)."""
+    """Whether the format of a path or suffix supports transparency (GIF: 1 bit)."""
     return FORMATS[format_of(path)].alpha
 
 
 def holds_depth(path: Path | str) -> bool:
-    """Whether the format of a path or suffix can hold 16 bits a sample."""
+    """Whether the format of a path or suffix supports 16 bits per sample."""
     return FORMATS[format_of(path)].sixteen
 
 
 def holds_frames(path: Path | str, *, timed: bool) -> bool:
-    """Whether the format of a path or suffix can hold an animation (timed), or pages.
+    """Whether the format of a path or suffix supports animations (``timed``), or pages.
 
-    The frames of an animation also go into a TIFF, as pages, and lose their timing.
+    A TIFF can also hold the frames of an animation, as pages without their timing.
     """
-    form = FORMATS[format_of(path)]
-    return form.pages or (timed and form.animation)
+    support = FORMATS[format_of(path)]
+    return support.pages or (timed and support.animation)
 
 
 def check_size(path: Path, height: int, width: int) -> None:
-    """Raise UnwritablePicture if the format of ``path`` cannot hold that many pixels a side."""
+    """Raise UnwritablePicture if the format of ``path`` does not support a picture that large."""
     form = format_of(path)
     longest = FORMATS[form].longest
     if max(height, width) > longest:
         raise UnwritablePicture(
-            f"{printable(path)}: {width} x {height} pixels are more than {form} holds"
-            f" ({longest} a side); give -f png"
+            f"{printable(path)}: {width} x {height} pixels exceed the limit of {form}"
+            f" ({longest} per side); use -f png"
         )

@@ -1,4 +1,4 @@
-"""The structure that TIFF files and EXIF blocks share: directories of tagged values.
+"""Image file directories, the structure of TIFF files and EXIF blocks: tagged values.
 
 TIFF 6.0, section 2; BigTIFF is the same with 8-byte counts and offsets.
 """
@@ -10,54 +10,49 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-__all__ = ["POINTERS", "Damaged", "Directory", "Entry", "Layout", "Tree", "build", "layout_of"]
+from lapsr_cli.image_io.damage import Damaged
+
+__all__ = ["Directory", "Entry", "Layout", "Tree", "build", "layout_of"]
 
 SIZES = {
     1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4,
     16: 8, 17: 8, 18: 8,
 }  # fmt: skip
-"""Bytes of a value, by type."""
-
-POINTERS = {0x8769: "EXIF", 0x8825: "GPS", 0xA005: "Interop"}
-"""Tags whose value is the offset of a directory of its own."""
+"""Bytes per value, by type."""
 
 _INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 
 
-class Damaged(ValueError):
-    """A structure that points outside itself, or is none. The message says what is wrong."""
-
-
 @dataclass(frozen=True)
 class Layout:
-    """How numbers are stored: ``order`` as in struct, ``big`` BigTIFF."""
+    """How numbers are stored. ``order``: the byte order as in struct. ``big``: BigTIFF."""
 
     order: Literal["<", ">"]
     big: bool = False
 
     @property
     def word(self) -> str:
-        """struct's letter for an offset."""
+        """The struct format of an offset."""
         return "Q" if self.big else "I"
 
     @property
     def word_size(self) -> int:
-        """Bytes of an offset, and of a value that is stored in its entry."""
+        """Bytes of an offset, and of the largest value that is stored in its entry."""
         return 8 if self.big else 4
 
     @property
     def name(self) -> Literal["little", "big"]:
-        """The byte order in int's words."""
+        """The byte order as in int.from_bytes."""
         return "little" if self.order == "<" else "big"
 
     def pack(self, letters: str, *values: int) -> bytes:
-        """The bytes of some numbers."""
+        """The bytes of numbers, by their struct formats."""
         return struct.pack(self.order + letters, *values)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A tag and the bytes of its value; ``at``: the entry's offset, ``value_at``: its value's."""
+    """A tag and the bytes of its value. ``at``, ``value_at``: offsets of the entry and value."""
 
     tag: int
     type: int
@@ -67,7 +62,7 @@ class Entry:
     value_at: int = 0
 
     def integers(self, layout: Layout) -> tuple[int, ...]:
-        """The value as unsigned integers; none if it is of another type."""
+        """The value as unsigned integers; empty for other types."""
         letter = _INTEGERS.get(self.type)
         if letter is None:
             return ()
@@ -75,16 +70,20 @@ class Entry:
         return struct.unpack(f"{layout.order}{count}{letter}", self.value)
 
     def rationals(self, layout: Layout) -> tuple[float, ...]:
-        """The value as quotients of unsigned integers; none if it is of another type."""
+        """The value as quotients of unsigned integers; empty for other types."""
         if self.type != 5:
             return ()
         pairs = struct.iter_unpack(f"{layout.order}II", self.value)
-        return tuple(above / below if below else 0.0 for above, below in pairs)
+        return tuple(n / denominator if denominator else 0.0 for n, denominator in pairs)
 
 
 @dataclass(frozen=True)
 class Directory:
-    """Entries by tag, where the next directory lies (0: there is none) and where that is said."""
+    """Entries by tag.
+
+    ``next``: offset of the next directory, 0 if there is none; ``next_at``: where that offset is
+    stored. ``end``: offset of the end of the directory, its values not included.
+    """
 
     entries: Mapping[int, Entry]
     next: int = 0
@@ -92,17 +91,27 @@ class Directory:
     end: int = 0
 
     def integer(self, tag: int, layout: Layout, default: int = 0) -> int:
-        """The first integer of a tag."""
+        """The first integer of a tag, or ``default``."""
         entry = self.entries.get(tag)
         values = entry.integers(layout) if entry else ()
         return values[0] if values else default
 
     @classmethod
-    def parse(cls, data: bytes, layout: Layout, offset: int, *, strict: bool = True) -> Directory:
-        """The directory at ``offset``. Raises Damaged if it, or a value, lies outside ``data``;
-        if not ``strict``, only if it does itself, and such values are left out.
+    def parse(
+        cls,
+        data: bytes,
+        layout: Layout,
+        offset: int,
+        *,
+        strict: bool = True,
+        longest: int | None = None,
+    ) -> Directory:
+        """Parse the directory at ``offset``.
 
-        Values of a type nobody knows are left out too: their size is not known.
+        Values of unknown types are left out, since their size is unknown, and so are those of more
+        than ``longest`` bytes. Raises Damaged if the directory or a value is outside ``data``; if
+        not ``strict``, such values are left out. Also raises Damaged if the values together are
+        longer than ``data``: a small file must not become a large directory.
         """
         count_letter, count_size, size = ("Q", 8, 20) if layout.big else ("H", 2, 12)
         if not 0 < offset <= len(data) - count_size:
@@ -111,26 +120,32 @@ class Directory:
         start = offset + count_size
         end = start + size * count
         if end > len(data):
-            raise Damaged(f"a directory of {count} entries is cut short")
+            raise Damaged(f"a directory of {count} entries is truncated")
         entries: dict[int, Entry] = {}
+        size_of_values = 0
         for at in range(start, end, size):
-            entry = cls._entry(data, layout, at)
+            entry = cls._entry(data, layout, at, longest)
+            size_of_values += len(entry.value) if entry else 0
+            if size_of_values > len(data):
+                raise Damaged("the values of a directory overlap")
             if entry and len(entry.value) == entry.count * SIZES[entry.type]:
                 entries.setdefault(entry.tag, entry)
             elif entry and strict:
-                raise Damaged(f"tag 0x{entry.tag:04x} points outside it")
+                raise Damaged(f"tag 0x{entry.tag:04x} points outside the data")
         following = 0
         if end + layout.word_size <= len(data):
             (following,) = struct.unpack_from(layout.order + layout.word, data, end)
         return cls(entries, following, end, end + layout.word_size)
 
     @staticmethod
-    def _entry(data: bytes, layout: Layout, at: int) -> Entry | None:
+    def _entry(data: bytes, layout: Layout, at: int, longest: int | None) -> Entry | None:
         tag, kind, count = struct.unpack_from(f"{layout.order}HH{layout.word}", data, at)
         if kind not in SIZES:
             return None
         value_at = at + 4 + layout.word_size
         size = count * SIZES[kind]
+        if longest is not None and size > longest:
+            return None
         if size > layout.word_size:
             (value_at,) = struct.unpack_from(layout.order + layout.word, data, value_at)
         value_at = min(value_at, len(data))
@@ -139,11 +154,11 @@ class Directory:
 
 
 def layout_of(data: bytes) -> tuple[Layout, int]:
-    """How a TIFF structure is stored, and where its first directory lies. Raises Damaged."""
+    """The layout of a TIFF structure, and the offset of its first directory. Raises Damaged."""
     orders: dict[bytes, Literal["<", ">"]] = {b"II": "<", b"MM": ">"}
     order = orders.get(data[:2])
     if order is None or len(data) < 8:
-        raise Damaged("neither II nor MM begins it")
+        raise Damaged("it does not begin with II or MM")
     magic, first = struct.unpack_from(order + "HI", data, 2)
     if magic == 43 and len(data) >= 16:
         return Layout(order, big=True), struct.unpack_from(order + "Q", data, 8)[0]
@@ -154,14 +169,14 @@ def layout_of(data: bytes) -> tuple[Layout, int]:
 
 @dataclass(frozen=True)
 class Tree:
-    """Entries to be written and, by the tag that points there, directories below."""
+    """Entries to write, and child directories by the tag that points to each."""
 
     entries: Iterable[Entry] = ()
     children: Mapping[int, Tree] = field(default_factory=dict)
 
 
 def build(tree: Tree, layout: Layout, start: int, following: int = 0) -> bytes:
-    """A directory that begins at offset ``start``, its values and its children behind it.
+    """The bytes of a directory at offset ``start``, followed by its values and its children.
 
     ``following``: the offset of the next directory.
     """

@@ -1,4 +1,4 @@
-"""What a file of pictures holds: frames, their timing, and what is said about them."""
+"""The contents of a picture file: frames, timing and metadata."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ __all__ = ["Header", "Metadata", "Photo", "Timing"]
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a file says about its pictures. Every field may be None; orientation is applied already.
+    """A file's metadata. Every field may be None; the orientation has been applied to the pixels.
 
-    ``icc_profile``: the ICC profile that the pixel values mean. ``exif``: a TIFF structure without
-    the ``Exif\\0\\0`` prefix, orientation 1 if it has that tag, no thumbnail. ``xmp``: the packet.
-    ``iptc``: bare IPTC-IIM records (1C 02 ...), not the Photoshop block around them, whose other
-    resources (thumbnail, paths, print settings) are about the old pixels. ``dpi``: pixels an inch,
-    horizontally and vertically.
+    ``icc_profile``: the ICC profile of the pixel values. ``exif``: a TIFF structure without the
+    ``Exif\\0\\0`` prefix, with orientation 1 if it has that tag, and no thumbnail. ``xmp``: the
+    packet. ``iptc``: bare IPTC-IIM records (1C 02 ...), not the Photoshop block around them, whose
+    other resources (thumbnail, paths, print settings) describe the old pixels. ``dpi``: pixels per
+    inch, horizontal and vertical.
     """
 
     icc_profile: bytes | None = None
@@ -31,8 +31,8 @@ class Metadata:
 class Timing:
     """How an animation plays.
 
-    ``durations``: milliseconds, one a frame. ``loop``: how often it plays, 0 for ever (what Pillow
-    calls loop in WebP and APNG; a GIF counts repetitions, so 1 more).
+    ``durations``: milliseconds, one per frame. ``loop``: how many times it plays, 0 for endlessly
+    (what Pillow calls loop in WebP and APNG; a GIF counts repetitions, one less).
     """
 
     durations: tuple[int, ...]
@@ -41,11 +41,12 @@ class Timing:
 
 @dataclass(frozen=True)
 class Photo:
-    """What a file holds.
+    """The contents of a file.
 
-    ``form``: "JPEG", "PNG", "WEBP", "TIFF", "AVIF", "BMP", "GIF" or "HEIF", by content. ``lossy``:
-    compressed with loss. Several ``frames`` with ``timing`` are an animation, without it the pages
-    of a TIFF. ``warnings``: what was decided for the user, a sentence each, without the path.
+    ``form``: the format, by content: "JPEG", "PNG", "WEBP", "TIFF", "AVIF", "BMP", "GIF" or
+    "HEIF". ``lossy``: whether the compression is. Several ``frames`` with ``timing`` are an
+    animation, without it the pages of a TIFF. ``warnings``: what was decided for the user, a
+    phrase each, without the path.
     """
 
     frames: tuple[Picture, ...]
@@ -58,10 +59,11 @@ class Photo:
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says it holds.
+    """What a file's header says.
 
-    ``height``, ``width``: of the first picture, upright. ``channels``: 1 to 4, alpha counted; of a
-    GIF or a palette 4 if a colour may be clear. ``depth``: bits a sample as read, 8 or 16.
+    ``form``: the format, as in Photo. ``height``, ``width``: of the first frame, after orientation,
+    in pixels. ``channels``: 1 to 4 including alpha; a palette with a transparent entry has 4.
+    ``depth``: bits per sample as read, 8 or 16.
     """
 
     form: str

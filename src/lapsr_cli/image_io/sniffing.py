@@ -1,4 +1,4 @@
-"""The bytes of a file, and what they are by their first bytes."""
+"""The bytes of a regular file, and its format by its first bytes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from lapsr_cli.errors import UnreadablePicture
 
-__all__ = ["form_of", "load", "regular", "webp_is_lossy", "webp_size"]
+__all__ = ["form_of", "load", "open_regular"]
 
 _MAGIC = {
     b"\xff\xd8\xff": "JPEG",
@@ -28,14 +28,14 @@ _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b
 
 
 @contextmanager
-def regular(path: Path) -> Iterator[BinaryIO]:
-    """A regular file to read. Others are refused before they are opened: a pipe would wait.
+def open_regular(path: Path) -> Iterator[BinaryIO]:
+    """Open a regular file for reading. Others are refused before that: opening a pipe would block.
 
     Raises UnreadablePicture and OSError.
     """
     if not stat.S_ISREG(path.stat().st_mode):
         raise UnreadablePicture("not a regular file")
-    # The file may have become another since: a pipe must not make this wait all the same.
+    # The file may have been replaced since; O_NONBLOCK keeps a pipe from blocking here.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     with open(os.open(path, flags), "rb") as file:  # noqa: PTH123 (of a descriptor)
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -45,15 +45,15 @@ def regular(path: Path) -> Iterator[BinaryIO]:
 
 def load(path: Path) -> bytes:
     """The bytes of a regular file. Raises UnreadablePicture and OSError."""
-    with regular(path) as file:
+    with open_regular(path) as file:
         data = file.read()
     if not data:
-        raise UnreadablePicture("empty")
+        raise UnreadablePicture("empty file")
     return data
 
 
 def form_of(data: bytes) -> str:
-    """The format of a file, by its content. Raises UnreadablePicture for anything else."""
+    """The format of a file, by its content. Raises UnreadablePicture if it is none of ours."""
     for magic, form in _MAGIC.items():
         if data.startswith(magic):
             return form
@@ -70,31 +70,3 @@ def form_of(data: bytes) -> str:
 
 def _ftyp_end(data: bytes) -> int:
     return min(int.from_bytes(data[:4], "big"), len(data), 256)
-
-
-def webp_size(data: bytes) -> tuple[int, int]:
-    """Height and width of a WebP, before libwebp makes room for them (RFC 9649)."""
-    kind = data[12:16]
-    if kind == b"VP8X":
-        return int.from_bytes(data[27:30], "little") + 1, int.from_bytes(data[24:27], "little") + 1
-    if kind == b"VP8L":
-        bits = int.from_bytes(data[21:25], "little")
-        return (bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1
-    height, width = int.from_bytes(data[28:30], "little"), int.from_bytes(data[26:28], "little")
-    return height & 0x3FFF, width & 0x3FFF
-
-
-def webp_is_lossy(data: bytes) -> bool:
-    """Whether any frame is VP8, which is lossy, and not VP8L."""
-    return b"VP8 " in _webp_chunks(data, 12, len(data))
-
-
-def _webp_chunks(data: bytes, at: int, end: int) -> set[bytes]:
-    kinds: set[bytes] = set()
-    while at + 8 <= end:
-        kind, size = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
-        kinds.add(kind)
-        if kind == b"ANMF":  # 16 bytes of frame header, then chunks of its own
-            kinds |= _webp_chunks(data, at + 24, min(at + 8 + size, end))
-        at += 8 + size + size % 2
-    return kinds

@@ -1,7 +1,7 @@
-"""16 bits a sample: libvips decodes and encodes what Pillow holds in 8 bits only.
+"""libvips, for what Pillow supports in 8 bits only: 16-bit PNG and TIFF.
 
-It also decodes compressed TIFFs of 8 bits. libvips is loaded when the first such file comes; most
-runs never need it.
+It also decodes compressed 8-bit TIFFs. libvips is loaded with the first such file; most runs never
+need it.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ __all__ = ["decode", "encode_png"]
 @functools.cache
 def _vips() -> ModuleType:
     vips = importlib.import_module("pyvips")
-    vips.cache_set_max(0)  # nothing is asked for twice, and pictures are large
+    vips.cache_set_max(0)  # no operation is repeated, and pictures are large
     return vips
 
 
 def decode(data: bytes, **options: int) -> Samples:
-    """The samples, (H, W, channels), of an encoded PNG or of a page (``page=``) of a TIFF, as they
-    are stored, but for alpha, which libvips makes straight.
+    """The samples, (H, W, C) uint8 or uint16, of an encoded PNG or of a page (``page=``) of a TIFF.
 
-    Raises pyvips.Error for data that are damaged or cut short.
+    They are as stored, except that libvips makes premultiplied alpha straight. Raises ValueError
+    for samples of other types, and pyvips.Error for damaged or truncated data.
     """
     image = _vips().Image.new_from_buffer(data, "", access="sequential", fail_on="error", **options)
     if image.format not in ("uchar", "ushort"):
         raise ValueError(f"{image.format} samples")
     samples: Samples = image.numpy()
-    return samples.reshape(image.height, image.width, image.bands)
+    return samples.reshape(image.height, image.width, image.bands)  # (H, W, C)
 
 
 def encode_png(picture: Picture, compress: int) -> bytes:
-    """A 16-bit PNG of a picture, without any metadata."""
+    """A 16-bit PNG of a picture, without metadata. ``compress``: zlib level, 0 to 9."""
     samples = picture.pixels
     if picture.alpha is not None:
         samples = np.dstack([samples, picture.alpha])

@@ -1,1 +1,1 @@
-"""How good a picture is: one metric a file, and the papers' protocol around them."""
+"""Picture quality: one metric per module, and the protocol of the papers."""

@@ -15,16 +15,16 @@ _C2 = 0.03**2
 
 
 def ssim(picture: Tensor, reference: Tensor) -> float:
-    """Mean SSIM for a peak of 1, as the function ssim of MATLAB's Image Processing Toolbox.
+    """Mean SSIM for a peak of 1, as computed by ssim of MATLAB's Image Processing Toolbox.
 
-    With means m, variances s and covariance under a Gaussian window (11 x 11, sigma 1.5) centred
-    on every pixel, edge pixels repeated beyond the edge:
+    With means m, variances s and covariance s_xy under a Gaussian window (11 x 11, sigma 1.5)
+    centred on every pixel, edge pixels repeated beyond the edge:
 
         (2 m_x m_y + C1) (2 s_xy + C2) / ((m_x^2 + m_y^2 + C1) (s_x^2 + s_y^2 + C2))
 
     with C1 = 0.01^2 and C2 = 0.03^2. Wang, Bovik, Sheikh, Simoncelli, IEEE TIP 13(4), 2004,
-    equation 13; their own script leaves the windows at the edge out, the toolbox does not, and
-    the papers used the toolbox. Both pictures (H, W) in [0, 1]; computed in float64.
+    equation 13. Their own script skips windows that cross the edge, the toolbox does not; the
+    papers used the toolbox. Both pictures (H, W) in [0, 1]; computed in float64.
     """
     x = picture.double()
     y = reference.double()

@@ -1,1 +1,1 @@
-"""The networks of both papers, and what follows from them alone."""
+"""The networks of both papers, and what can be derived from them alone."""

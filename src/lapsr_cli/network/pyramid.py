@@ -3,10 +3,10 @@
 LapSRN:    Lai, Huang, Ahuja, Yang, CVPR 2017, arXiv:1704.03915.
 MS-LapSRN: the same, TPAMI 2018, arXiv:1710.01992.
 
-Notation: D = ``depth``, convolutions in one recursive block; R = ``recursions``, blocks in one
+Notation: D = ``depth``, the convolutions in a recursive block; R = ``recursions``, the blocks in a
 level; a level doubles height and width. Pictures are luma, (B, 1, H, W), in [0, 1].
 
-    MS-LapSRN: everything shared by all levels,     LapSRN: nothing shared, activation after
+    MS-LapSRN: all levels share their weights,      LapSRN: no shared weights, activation after
     activation before each convolution              each convolution
 
     f = conv_in(y)                                  f = lrelu(conv_in(y))
@@ -21,6 +21,7 @@ level; a level doubles height and width. Pictures are luma, (B, 1, H, W), in [0,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -46,25 +47,25 @@ __all__ = [
 Skip = Literal["ss", "ds", "ns"]
 
 NEGATIVE_SLOPE = 0.2
-"""Slope of the leaky rectifier below zero (MS-LapSRN section 3.4)."""
+"""Negative slope of leaky ReLU (MS-LapSRN section 3.4)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PyramidConfig:
-    """What the network looks like.
+    """The architecture of a network.
 
-    ``depth`` (D) and ``recursions`` (R) as in the MS-LapSRN paper, section 3.3. ``skip``: what is
-    added to the output of a recursive block: "ss" the level's input (shared source, the published
-    model), "ds" the block's own input (different source), "ns" nothing (section 3.2).
-    ``shared``: MS-LapSRN, one set of weights for every level and block; without it LapSRN, which
-    has one set for each level, one block, and no skip. ``levels``: doublings, so the largest
-    scale is 2**levels. ``channels``: width of the feature maps, 64 in both papers.
+    ``depth`` (D), ``recursions`` (R): as in MS-LapSRN section 3.3. ``skip``: what is added to the
+    output of a recursive block (section 3.2): "ss" the input of the level (shared source, as in the
+    published model), "ds" the input of the block (different sources), "ns" nothing. ``shared``:
+    MS-LapSRN, one set of weights for all levels and blocks; if false LapSRN, with one set per
+    level, one block and no skip. ``levels``: how often the picture is doubled, so the largest scale
+    is 2**levels. ``channels``: of the feature maps, 64 in both papers.
 
-    For the papers' ablations (LapSRN section 4.1): without ``global_residual`` a level predicts
-    its picture outright, nothing is added to it; without ``pyramid`` there is one level that
-    enlarges 2**levels times at once.
+    For the papers' ablations (LapSRN section 4.1): without ``global_residual``, a level predicts
+    its output directly, and nothing is added to it; without ``pyramid``, a single level upsamples
+    by 2**levels.
 
-    Raises UsageError for values that describe no network.
+    Raises UsageError for invalid values.
     """
 
     depth: int = 5
@@ -80,34 +81,36 @@ class PyramidConfig:
         for name in ("depth", "recursions", "levels", "channels"):
             value = getattr(self, name)
             if type(value) is not int or value < 1:
-                raise UsageError(f"{name} must be a whole number from 1, not {value}")
+                raise UsageError(f"{name} must be a positive integer, not {value}")
         if self.levels > 3:
             raise UsageError(f"levels must be 1, 2 or 3 (2x, 4x, 8x), not {self.levels}")
         if self.skip not in ("ss", "ds", "ns"):
             raise UsageError(f"skip must be ss, ds or ns, not {self.skip!r}")
         if not self.shared and (self.recursions, self.skip) != (1, "ns"):
-            raise UsageError("a network that shares nothing (LapSRN) has recursions 1 and skip ns")
+            raise UsageError("without shared weights (LapSRN), recursions must be 1 and skip ns")
 
     @property
     def scales(self) -> tuple[int, ...]:
-        """The scales that one pass gives, ascending: (2, 4, 8) for three levels."""
+        """The scales of the outputs, ascending: (2, 4, 8) for three levels."""
         if not self.pyramid:
             return (self.factor,)
         return tuple(2**level for level in range(1, self.levels + 1))
 
     @property
     def factor(self) -> int:
-        """How many times one level enlarges: 2, unless there is no pyramid."""
+        """The upsampling factor of a level: 2, except without a pyramid."""
         return 2 if self.pyramid else 2**self.levels
 
     def layers(self, scale: int) -> int:
-        """Convolutions on the way to the picture at ``scale``: (D R + 1) L + 2."""
+        """Depth of the network at ``scale`` in convolutions: (D R + 1) L + 2."""
         return (self.depth * self.recursions + 1) * self.level_of(scale) + 2
 
     def operations(self, scale: int) -> int:
-        """Multiplications and additions for each input pixel on the way to the picture at
-        ``scale``, counted apart: a convolution of k x k from c to d channels takes 2 k^2 c d for
-        each pixel it makes, a transposed one for each pixel it reads."""
+        """Multiplications plus additions per input pixel for the output at ``scale``.
+
+        A k x k convolution from c to d channels takes 2 k^2 c d per output pixel, a transposed one
+        per input pixel.
+        """
         factor, channels = self.factor, self.channels
         up = (2 * factor - 1) ** 2 * channels**2
         up_image = (2 * factor) ** 2 if self.global_residual else 0
@@ -117,15 +120,21 @@ class PyramidConfig:
         return 2 * (9 * channels + level * pixels)
 
     def level_of(self, scale: int) -> int:
-        """The level whose output is the picture at ``scale``; UsageError if there is none."""
+        """The number, from 1, of the level with the output at ``scale``. Raises UsageError if there
+        is none."""
         if scale not in self.scales:
             offered = ", ".join(map(str, self.scales))
-            raise UsageError(f"-s/--scale {scale}: this model makes the scales {offered}")
+            raise UsageError(f"-s/--scale {scale}: the scales of this model are {offered}")
         return self.scales.index(scale) + 1
 
     @property
+    def ranges_shape(self) -> tuple[int, int, int, int, int]:
+        """The shape of a calibrated network's ranges: (levels, R, D, C, 2)."""
+        return (len(self.scales), self.recursions, self.depth, self.channels, 2)
+
+    @property
     def title(self) -> str:
-        """The network in the papers' words: "MS-LapSRN D5R2" or "LapSRN D10 (4x)"."""
+        """The network's name as in the papers: "MS-LapSRN D5R2", "LapSRN D10 (4x)"."""
         ablations = "" if self.global_residual else " without global residual"
         ablations += "" if self.pyramid else f" without pyramid, {self.factor}x"
         if not self.shared:
@@ -135,7 +144,7 @@ class PyramidConfig:
 
 
 class Level(nn.Module):
-    """The weights of one pyramid level: recursive block, upsampling, residual prediction."""
+    """The weights of a pyramid level: recursive block, upsampling, residual prediction."""
 
     def __init__(self, config: PyramidConfig) -> None:
         super().__init__()
@@ -153,14 +162,14 @@ class Level(nn.Module):
         self.conv_res = nn.Conv2d(channels, 1, 3, padding=1)
 
     def upsample(self, features: Tensor) -> Tensor:
-        """Enlarge, which in a pyramid is to double: (B, C, H, W) -> (B, C, 2H, 2W)."""
+        """Upsample features (B, C, H, W) -> (B, C, 2H, 2W); in general by ``factor``."""
         height, width = (self.factor * side for side in features.shape[-2:])
         first = crop_before(self.factor)
         upsampled: Tensor = self.up(features)  # (B, C, 2H + 1, 2W + 1)
         return upsampled[..., first : first + height, first : first + width]  # (B, C, 2H, 2W)
 
     def add_image(self, picture: Tensor, residual: Tensor) -> Tensor:
-        """The level's output: (B, 1, H, W), (B, 1, 2H, 2W) -> (B, 1, 2H, 2W)."""
+        """Add the upsampled picture (B, 1, H, W) to the residual (B, 1, 2H, 2W)."""
         residual = residual.to(picture.dtype)
         return residual if self.up_image is None else self.up_image(picture) + residual
 
@@ -168,13 +177,13 @@ class Level(nn.Module):
 class LaplacianPyramid(nn.Module):
     """The network: luma (B, 1, H, W) in [0, 1] -> {2: (B, 1, 2H, 2W), 4: ..., 8: ...}.
 
-    A picture at a lower scale does not depend on the levels above it: the 2x picture of an 8x
-    pass is the 2x picture. Outputs are not clamped. The image branch (``up_image`` and the sums)
-    keeps the dtype of the input; the features take that of ``conv_in``.
+    The output at a scale does not depend on the levels above it: the 2x output of an 8x pass is the
+    output of a 2x pass. Outputs are not clamped. The image branch (``up_image`` and the sums) keeps
+    the dtype of the input; features have the dtype of ``conv_in``.
 
-    ``ranges``: the lowest and the highest number that each convolution of the recursive blocks was
-    seen to read in each channel, (levels, R, D, C, 2), where somebody looked (see `calibration`);
-    for arithmetic in 8 bits. They belong to these weights and no others.
+    ``ranges``: minimum and maximum of what each convolution of the recursive blocks reads in each
+    channel, (levels, R, D, C, 2), for int8 (`network.calibration`); None if not calibrated. They
+    are valid for these weights only, and belong to the state dict.
     """
 
     ranges: Tensor | None
@@ -182,7 +191,8 @@ class LaplacianPyramid(nn.Module):
     def __init__(self, config: PyramidConfig) -> None:
         super().__init__()
         self.config = config
-        self.ranges = None
+        self.register_buffer("ranges", None)
+        self.register_load_state_dict_pre_hook(_expect_ranges)
         self.conv_in = nn.Conv2d(1, config.channels, 3, padding=1)
         self.levels = nn.ModuleList(
             Level(config) for _ in range(1 if config.shared else len(config.scales))
@@ -190,9 +200,10 @@ class LaplacianPyramid(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """The authors' start: He-normal, sigma 1e-3 for conv_in, zero biases, bilinear image."""
+        """Initialize as the authors do: He-normal, conv_in with a standard deviation of 1e-3, zero
+        biases, bilinear up_image."""
         if self.conv_in.weight.is_meta:
-            return  # there is nothing to fill, and torch would load its compiler for it
+            return  # nothing to initialize, and torch would load its compiler
         for module in self.modules():
             if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
                 nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
@@ -208,13 +219,13 @@ class LaplacianPyramid(nn.Module):
                     level.up_image.weight.copy_(torch.outer(tent, tent)[None, None])
 
     def level(self, number: int) -> Level:
-        """The weights of level ``number``, counted from 1."""
+        """The weights of level ``number``, from 1."""
         level = self.levels[0 if self.config.shared else number - 1]
         assert isinstance(level, Level)
         return level
 
     def forward(self, luma: Tensor, scale: int | None = None) -> dict[int, Tensor]:
-        """Every picture up to ``scale`` (the largest by default) from one pass."""
+        """The outputs at all scales up to ``scale`` (default: the largest)."""
         last = self.config.level_of(scale) if scale else len(self.config.scales)
         pictures: dict[int, Tensor] = {}
         picture = luma  # (B, 1, H, W)
@@ -226,27 +237,27 @@ class LaplacianPyramid(nn.Module):
             body = self.shared_body if self.config.shared else self.plain_body
             features = body(level, features)  # (B, C, H, W)
             if number < last:
-                features, residual = self.ascend(level, features)
+                features, residual = self.level_outputs(level, features)
             else:
-                residual = self.finish(level, features)
+                residual = self.last_residual(level, features)
             picture = level.add_image(picture, residual)  # (B, 1, 2H, 2W)
             pictures[self.config.scales[number - 1]] = picture
         return pictures
 
-    def ascend(self, level: Level, features: Tensor) -> tuple[Tensor, Tensor]:
-        """From the features at the end of a level (B, C, H, W) to those that the next one begins
-        with, (B, C, 2H, 2W), and the residual (B, 1, 2H, 2W)."""
+    def level_outputs(self, level: Level, features: Tensor) -> tuple[Tensor, Tensor]:
+        """The outputs of a level from the features (B, C, H, W) of its last block: features for the
+        next level (B, C, 2H, 2W), and the residual (B, 1, 2H, 2W)."""
         features = level.upsample(features)  # (B, C, 2H, 2W)
         if not self.config.shared:
             features = lrelu(features)
         return features, level.conv_res(features)
 
-    def finish(self, level: Level, features: Tensor) -> Tensor:
-        """The residual (B, 1, 2H, 2W) of the last level, after which nobody reads features."""
-        return self.ascend(level, features)[1]
+    def last_residual(self, level: Level, features: Tensor) -> Tensor:
+        """The residual (B, 1, 2H, 2W) of the last level, which needs no features for another."""
+        return self.level_outputs(level, features)[1]
 
     def shared_body(self, level: Level, source: Tensor) -> Tensor:
-        """MS-LapSRN section 3.3: R recursive blocks and the activation before the upsampling."""
+        """MS-LapSRN section 3.3: R recursive blocks, then the activation before the upsampling."""
         x = source  # (B, C, H, W)
         for _ in range(self.config.recursions):
             h = x
@@ -267,11 +278,19 @@ class LaplacianPyramid(nn.Module):
         return features
 
 
+def _expect_ranges(model: nn.Module, state: Mapping[str, Tensor], prefix: str, *_: object) -> None:
+    """Before a state dict is loaded: the network has ranges if the state dict does."""
+    assert isinstance(model, LaplacianPyramid)
+    expected = f"{prefix}ranges" in state
+    model.ranges = torch.empty(model.config.ranges_shape) if expected else None
+
+
 def lrelu(x: Tensor) -> Tensor:
-    """Leaky rectifier of both papers."""
+    """Leaky ReLU of both papers."""
     return F.leaky_relu(x, NEGATIVE_SLOPE)
 
 
 def crop_before(factor: int) -> int:
-    """Rows cropped before the upsampled features: none when doubling, as in the authors' files."""
+    """Rows and columns cropped before the upsampled features: none for factor 2, as in the authors'
+    files."""
     return (factor - 2) // 2

@@ -1,8 +1,8 @@
-"""BT.601 studio-swing colour, as MATLAB's rgb2ycbcr and ycbcr2rgb on doubles.
+"""BT.601 colour in studio swing, as in MATLAB's rgb2ycbcr and ycbcr2rgb for doubles.
 
-Everything is in [0, 1]: an 8-bit value divided by 255. Luma spans 16/255 to 235/255, chroma
-16/255 to 240/255 around 128/255. Source: ITU-R BT.601-7 section 2.5.1 with 8-bit quantisation;
-the coefficients are MATLAB's, rounded to three decimals of an 8-bit level.
+All values are 8-bit values divided by 255, in [0, 1]. Luma spans 16/255 to 235/255, chroma 16/255
+to 240/255 around 128/255. Source: ITU-R BT.601-7 section 2.5.1 with 8-bit quantization; the
+coefficients are MATLAB's, rounded to three decimals of an 8-bit level.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ _OFFSET = (16.0, 128.0, 128.0)
 
 
 def rgb_to_ycbcr(rgb: Tensor) -> Tensor:
-    """(..., 3, H, W) RGB in [0, 1] -> (..., 3, H, W) Y, Cb, Cr in [0, 1], same dtype."""
+    """RGB (..., 3, H, W) in [0, 1] -> Y, Cb, Cr (..., 3, H, W) in [0, 1], of the same dtype."""
     return _mix(rgb, _matrix(rgb)) + _offset(rgb)
 
 
 def ycbcr_to_rgb(ycbcr: Tensor) -> Tensor:
-    """The inverse of rgb_to_ycbcr; values outside the RGB cube are not clamped."""
+    """The inverse of `rgb_to_ycbcr`. Values outside the RGB cube are not clamped."""
     inverse = torch.linalg.inv(torch.tensor(_FORWARD, dtype=torch.float64) / 255)
     return _mix(ycbcr - _offset(ycbcr), inverse.to(ycbcr))
 
 
 def luma(rgb: Tensor) -> Tensor:
-    """(..., 3, H, W) RGB in [0, 1] -> (..., 1, H, W) Y in [0, 1]."""
+    """RGB (..., 3, H, W) in [0, 1] -> Y (..., 1, H, W) in [0, 1]."""
     return _mix(rgb, _matrix(rgb)[:1]) + _offset(rgb)[:1]
 
 

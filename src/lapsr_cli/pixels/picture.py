@@ -16,13 +16,13 @@ Samples = NDArray[np.uint8 | np.uint16]
 
 @dataclass(frozen=True)
 class Size:
-    """Of a picture, in pixels."""
+    """Height and width of a picture, in pixels."""
 
     height: int
     width: int
 
     def times(self, factor: Fraction) -> Size:
-        """Each side rounded, halves up, and at least one pixel."""
+        """Both sides times ``factor``, rounded (halves up), at least one pixel."""
         height, width = (
             max(1, math.floor(factor * side + Fraction(1, 2))) for side in (self.height, self.width)
         )
@@ -31,10 +31,10 @@ class Size:
 
 @dataclass(frozen=True)
 class Picture:
-    """One frame, upright.
+    """A frame, with its orientation applied.
 
-    ``pixels``: uint8 or uint16, (H, W, 3) RGB or (H, W) grey. ``alpha``: (H, W) of the same type,
-    0 for clear, straight (colours are not multiplied with it), or None.
+    ``pixels``: uint8 or uint16, RGB (H, W, 3) or grey (H, W). ``alpha``: (H, W) of the same dtype,
+    straight (not multiplied into the colours), 0 for transparent; None if there is no alpha.
     """
 
     pixels: Samples
@@ -52,10 +52,10 @@ class Picture:
 
     @property
     def depth(self) -> int:
-        """Bits a sample: 8 or 16."""
+        """Bits per sample: 8 or 16."""
         return 8 * self.pixels.dtype.itemsize
 
     @property
     def full(self) -> int:
-        """The value of white and of opaque: 255 or 65535."""
+        """The largest value of a sample, white or opaque: 255 or 65535."""
         return (1 << self.depth) - 1

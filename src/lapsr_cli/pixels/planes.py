@@ -1,9 +1,10 @@
-"""What the network enlarges of a window, and samples from what it made: chroma, alpha, rounding.
+"""Splits samples into the planes that the network upscales, and merges its output into samples.
 
-Only luma goes through the network, as in the papers, and alpha, which is a picture of its own.
-Colours are premultiplied, so that what nobody sees does not bleed into what they see; chroma is
-enlarged by bicubic. On the CPU samples are made some rows at a time: maps of a whole picture in
-fp32 would take more memory than all the rest, and clearing it more time than the arithmetic.
+As in the papers, the network upscales luma only; here also alpha, as a picture of its own. Chroma
+is upscaled by bicubic. Colours are premultiplied by alpha, so that the colours of transparent
+pixels do not bleed into visible ones. On the CPU, samples are merged in blocks of rows: maps of a
+whole picture in fp32 would need more memory than all the rest, and clearing that memory more time
+than the arithmetic.
 """
 
 from __future__ import annotations
@@ -17,17 +18,20 @@ from torch import Tensor
 from lapsr_cli.pixels.color import rgb_to_ycbcr, ycbcr_to_rgb
 from lapsr_cli.pixels.resize import REACH, enlarge
 
-__all__ = ["Parts", "merge", "split"]
+__all__ = ["Planes", "merge", "split"]
 
 _BLOCK_PIXELS = 1 << 18
-"""Of the result, made at a time on the CPU: 1 MiB of each plane in fp32."""
+"""Output pixels per block of rows on the CPU: 1 MiB of each plane in fp32."""
 
 
 @dataclass(frozen=True)
-class Parts:
-    """Of samples. ``luma`` (B, 1, H, W) and, where something shows through, ``alpha`` (B, 1, H, W)
-    are for the network; ``chroma`` (B, 2, H, W) is there for RGB. All in [0, 1], the colours
-    premultiplied. ``is_opaque``: there is an alpha channel, and nothing shows through."""
+class Planes:
+    """The planes of samples, in [0, 1], colours premultiplied by alpha.
+
+    The network upscales ``luma`` (B, 1, H, W) and ``alpha`` (B, 1, H, W); ``chroma`` (B, 2, H, W)
+    is None for grey. ``is_opaque``: there is an alpha channel, but nothing is transparent; then
+    ``alpha`` is None, as it is without an alpha channel.
+    """
 
     luma: Tensor
     chroma: Tensor | None
@@ -36,13 +40,16 @@ class Parts:
 
     @property
     def channels(self) -> int:
-        """Of the samples."""
+        """Channels of the samples, 1 to 4."""
         colours = 1 if self.chroma is None else 3
         return colours + (self.is_opaque or self.alpha is not None)
 
 
-def split(samples: Tensor) -> Parts:
-    """Of grey or RGB in [0, 1], with straight alpha behind or without: (B, 1 to 4, H, W)."""
+def split(samples: Tensor) -> Planes:
+    """Samples (B, C, H, W) in [0, 1] -> planes.
+
+    C is 1 for grey or 3 for RGB, and one more with straight alpha as the last channel.
+    """
     has_alpha = samples.shape[1] in (2, 4)
     colours, alpha = (samples[:, :-1], samples[:, -1:]) if has_alpha else (samples, None)
     is_opaque = alpha is not None and bool((alpha == 1).all())
@@ -51,71 +58,77 @@ def split(samples: Tensor) -> Parts:
     if alpha is not None:
         colours, alpha = colours * alpha, alpha.contiguous()
     if colours.shape[1] == 1:
-        return Parts(colours.contiguous(), None, alpha, is_opaque)
+        return Planes(colours.contiguous(), None, alpha, is_opaque)
     ycbcr = rgb_to_ycbcr(colours)  # (B, 3, H, W)
-    return Parts(ycbcr[:, :1].contiguous(), ycbcr[:, 1:], alpha, is_opaque)
+    return Planes(ycbcr[:, :1].contiguous(), ycbcr[:, 1:], alpha, is_opaque)
 
 
 def merge(
-    parts: Parts, luma: Tensor, alpha: Tensor | None, scale: int, dtype: torch.dtype
+    planes: Planes, luma: Tensor, alpha: Tensor | None, scale: int, dtype: torch.dtype
 ) -> Tensor:
-    """Samples (B, C, scale H, scale W) of ``dtype``, uint8 or uint16, from what the network made of
-    the luma and the alpha: (B, 1, scale H, scale W)."""
-    batch, _, height, width = parts.luma.shape
-    across = batch * scale * scale * width
-    rows = max(1, _BLOCK_PIXELS // across) if luma.device.type == "cpu" else height
-    shape = (batch, parts.channels, scale * height, scale * width)
+    """Samples (B, C, scale H, scale W) of ``dtype``, uint8 or uint16, with straight alpha.
+
+    ``luma`` and ``alpha``, both (B, 1, scale H, scale W), are those of ``planes`` (H, W) upscaled
+    by the network.
+    """
+    batch, _, height, width = planes.luma.shape
+    row_pixels = batch * scale * scale * width
+    rows = max(1, _BLOCK_PIXELS // row_pixels) if luma.device.type == "cpu" else height
+    shape = (batch, planes.channels, scale * height, scale * width)
     samples = torch.empty(shape, dtype=dtype, device=luma.device)
     full = torch.iinfo(dtype).max
     for first in range(0, height, rows):
         end = min(height, first + rows)
-        place = slice(scale * first, scale * end)
-        part = None if alpha is None else alpha[:, :, place]
-        made = _composed(parts, luma[:, :, place], part, scale, (first, end), 0.5 / full)
-        samples[:, :, place] = (made.clamp(0, 1) * full).round().to(dtype)
+        block = slice(scale * first, scale * end)
+        alpha_block = None if alpha is None else alpha[:, :, block]
+        merged = _merge_rows(
+            planes, luma[:, :, block], alpha_block, scale, (first, end), 0.5 / full
+        )
+        samples[:, :, block] = (merged.clamp(0, 1) * full).round().to(dtype)
     return samples
 
 
-def _composed(
-    parts: Parts,
+def _merge_rows(
+    planes: Planes,
     luma: Tensor,
     alpha: Tensor | None,
     scale: int,
     rows: tuple[int, int],
-    least: float,
+    transparent: float,
 ) -> Tensor:
-    """(B, C, scale n, scale W) of those n rows of the window, of which ``luma`` and ``alpha`` are.
+    """The samples (B, C, scale n, scale W) of ``rows``, n rows of the planes from first to end.
 
-    Alpha up to ``least`` is rounded to none: there is no colour to divide out, so it is black.
+    ``luma`` and ``alpha``: upscaled, of these rows. An alpha up to ``transparent`` rounds to 0: it
+    has no colour to divide by alpha, so the pixel is black.
     """
     colours = luma
-    if parts.chroma is not None:
-        chroma = _enlarged(parts.chroma, rows, scale)
+    if planes.chroma is not None:
+        chroma = _enlarge_rows(planes.chroma, rows, scale)
         colours = ycbcr_to_rgb(torch.cat([luma, chroma], dim=1))  # (B, 3, scale n, scale W)
-    if parts.is_opaque:
+    if planes.is_opaque:
         return torch.cat([colours, torch.ones_like(luma)], dim=1)
-    if alpha is None or parts.alpha is None:
+    if alpha is None or planes.alpha is None:
         return colours
-    # What was opaque or transparent all around stays so exactly, and no edge overshoots.
-    within = alpha.clamp(*_bounds(parts.alpha, rows, scale))  # (B, 1, scale n, scale W)
-    straight = (colours / within.clamp(min=least)).masked_fill(within <= least, 0)
-    return torch.cat([straight, within], dim=1)
+    # Where all neighbours are opaque or transparent, the result is exactly so; no edge overshoots.
+    alpha = alpha.clamp(*_alpha_bounds(planes.alpha, rows, scale))  # (B, 1, scale n, scale W)
+    straight = (colours / alpha.clamp(min=transparent)).masked_fill(alpha <= transparent, 0)
+    return torch.cat([straight, alpha], dim=1)
 
 
-def _enlarged(planes: Tensor, rows: tuple[int, int], scale: int) -> Tensor:
-    """Those n rows of (B, C, H, W) by bicubic, (B, C, scale n, scale W)."""
+def _enlarge_rows(planes: Tensor, rows: tuple[int, int], scale: int) -> Tensor:
+    """Bicubic upscaling of n ``rows`` of (B, C, H, W): (B, C, scale n, scale W)."""
     first, end = rows
     top, bottom = max(0, first - REACH), min(planes.shape[2], end + REACH)
     enlarged = enlarge(planes[:, :, top:bottom], scale)
     return enlarged[:, :, scale * (first - top) : scale * (end - top)]
 
 
-def _bounds(alpha: Tensor, rows: tuple[int, int], scale: int) -> tuple[Tensor, Tensor]:
-    """The least and the most of the 3x3 pixels around those n rows, (B, 1, scale n, scale W)."""
+def _alpha_bounds(alpha: Tensor, rows: tuple[int, int], scale: int) -> tuple[Tensor, Tensor]:
+    """Minimum and maximum over 3x3 pixels of alpha, for n ``rows``: (B, 1, scale n, scale W)."""
     first, end = rows
     index = torch.arange(first - 1, end + 1, device=alpha.device).clamp(0, alpha.shape[2] - 1)
-    around = F.pad(alpha.index_select(2, index), (1, 1, 0, 0), mode="replicate")
-    highest = F.max_pool2d(around, 3, stride=1)  # (B, 1, n, W)
-    lowest = -F.max_pool2d(-around, 3, stride=1)
+    padded = F.pad(alpha.index_select(2, index), (1, 1, 0, 0), mode="replicate")
+    highest = F.max_pool2d(padded, 3, stride=1)  # (B, 1, n, W)
+    lowest = -F.max_pool2d(-padded, 3, stride=1)
     low, high = (F.interpolate(bound, scale_factor=scale) for bound in (lowest, highest))
     return low, high

@@ -1,13 +1,15 @@
-"""Bicubic resizing as MATLAB's imresize: cubic a = -0.5, centres aligned, antialiased shrinking.
+"""Bicubic resizing like MATLAB's imresize: a = -0.5, pixel centres aligned, antialiased.
 
-Output position u (counted from 0) reads the input around (u + 0.5) / scale - 0.5 with the kernel
-of Keys 1981 (IEEE TASSP 29(6), equation 15), stretched by 1/scale when shrinking. The two axes are
-separate passes, rows first. Doubles are not rounded between the passes; uint8 is, as in MATLAB.
+Output position u (from 0) reads the input around (u + 0.5) / scale - 0.5, weighted by the kernel of
+Keys 1981 (IEEE TASSP 29(6), equation 15), which is stretched by 1 / scale for downscaling. The axes
+are resized one after the other, rows first. Floating-point numbers are not rounded in between;
+uint8 is, as in MATLAB.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
@@ -34,15 +36,18 @@ __all__ = [
 Edge = Literal["mirror", "replicate"]
 
 REACH = 2
-"""LR pixels to either side that an enlarged pixel depends on: the cubic kernel's radius."""
+"""LR pixels on either side that an upscaled pixel depends on: the radius of the cubic kernel."""
+
+_BLOCK_BYTES = 64 << 20
+"""Working memory of `resized` for a block of rows."""
 
 
 def resize(image: Tensor, scale: float, *, edge: Edge = "mirror") -> Tensor:
-    """(..., H, W) -> (..., ceil(scale H), ceil(scale W)), same dtype and device.
+    """(..., H, W) -> (..., ceil(scale H), ceil(scale W)), on the same device, of the same dtype.
 
-    ``edge``: "mirror" is half-sample symmetric, today's MATLAB; "replicate" repeats the outermost
-    pixel, as MATLAB did when the benchmark pictures were made. uint8 input is rounded to uint8
-    after each pass; floating point keeps its values, overshoot included.
+    ``edge``: "mirror" is half-sample symmetric, as in MATLAB today; "replicate" repeats the pixels
+    at the edge, as in MATLAB when the benchmark pictures were made. uint8 is rounded after each
+    axis; floating-point numbers are neither rounded nor clamped.
 
     Raises UsageError if ``scale`` is not positive.
     """
@@ -53,11 +58,11 @@ def resize(image: Tensor, scale: float, *, edge: Edge = "mirror") -> Tensor:
 
 
 def enlarge(image: Tensor, scale: int) -> Tensor:
-    """(B, C, H, W) in floating point -> (B, C, scale H, scale W): ``resize`` by a whole number,
-    thirty times as fast on the CPU.
+    """(B, C, H, W) in floating point -> (B, C, scale H, scale W): `resize` by an integer, 30 times
+    as fast on the CPU.
 
-    torch's kernel has the same a = -0.5 where it is told to antialias, which enlarging does not;
-    beyond an edge it reads nothing, so the mirrored pixels are there for it.
+    torch's kernel has a = -0.5 only with ``antialias``, which does nothing else when upscaling. It
+    reads no pixels beyond the edge, so they are mirrored first.
     """
     if image.device.type == "mps":  # torch has this kernel there from 2.8 on
         return resize(image, float(scale))
@@ -70,40 +75,57 @@ def enlarge(image: Tensor, scale: int) -> Tensor:
     return enlarged[..., first : first + scale * height, first : first + scale * width]
 
 
-def _resize_axis(image: Tensor, axis: int, scale: float, edge: Edge) -> Tensor:
-    taps, weights = _contributions(image.shape[axis], scale, edge)
-    dtype = image.dtype if image.is_floating_point() else torch.float64
-    shape = [-1, *[1] * (-axis - 1)]
-    result: Tensor | None = None
-    for tap, weight in zip(taps, weights, strict=True):
-        index = torch.from_numpy(tap).to(image.device)
-        factor = torch.from_numpy(weight).to(image.device, dtype).view(shape)
-        term = image.index_select(axis, index).to(dtype) * factor
-        result = term if result is None else result + term
-    assert result is not None
-    if image.is_floating_point():
-        return result
-    # MATLAB rounds halves away from zero; values are not negative here.
-    return (result + 0.5).floor().clamp(0, 255).to(image.dtype)
+def resized(picture: Picture, size: Size) -> Picture:
+    """Downscale ``picture`` to ``size`` as MATLAB's imresize does, with mirrored edges.
+
+    Colours are premultiplied by alpha for this. Works in blocks of rows, so that it needs little
+    more memory than the result.
+    """
+    if (picture.height, picture.width) == (size.height, size.width):
+        return picture
+    row_scale, column_scale = size.height / picture.height, size.width / picture.width
+    columns = _taps(picture.width, column_scale, "mirror", 0, size.width)
+    colours = np.empty((size.height, size.width, *picture.pixels.shape[2:]), picture.pixels.dtype)
+    alpha = None if picture.alpha is None else np.empty(colours.shape[:2], colours.dtype)
+    row_bytes = 4 * 4 * picture.width * max(1.0, picture.height / size.height)
+    step = max(1, int(_BLOCK_BYTES / row_bytes))
+    for first in range(0, size.height, step):
+        count = min(step, size.height - first)
+        rows = _taps(picture.height, row_scale, "mirror", first, count)
+        read = _premultiplied(picture, rows.start, rows.stop)  # (h, W, C)
+        block = columns.apply(rows.apply(read, -3, start=rows.start), -2)  # (count, W', C)
+        part = slice(first, first + count)
+        if alpha is not None:
+            alpha[part] = _to_samples(block[..., -1], alpha.dtype)
+            block = block[..., :-1] / block[..., -1:].clamp(min=0.5 / 65535)
+        colours[part] = _to_samples(block, colours.dtype).reshape(colours[part].shape)
+    return Picture(colours, alpha)
 
 
 def matrix(length: int, scale: float, *, edge: Edge = "mirror") -> Tensor:
-    """What resizes an axis of ``length`` pixels, as a matrix (ceil(scale length), length), fp64."""
-    taps, weights = (torch.from_numpy(each.T) for each in _contributions(length, scale, edge))
-    dense = torch.zeros(len(taps), length, dtype=torch.float64)
-    return dense.scatter_add_(1, taps, weights)  # (outputs, length)
+    """The matrix that resizes an axis of ``length`` pixels, (ceil(scale length), length), fp64."""
+    taps = _whole_axis(length, scale, edge)
+    return _dense(taps.index.T, taps.weight.T, length)
 
 
-@lru_cache(maxsize=256)
-def _contributions(
-    length: int, scale: float, edge: Edge
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """For each kernel tap, the input index and weight of every output: (taps, outputs) twice."""
-    index, weight = contributions(
-        np.array([length]), np.array([scale]), np.array([0]), math.ceil(length * scale), edge
-    )
-    used = weight[0].any(axis=0)
-    return index[0].T[used], weight[0].T[used]
+def window_matrices(
+    length: NDArray[np.int64],
+    scale: NDArray[np.float64],
+    first: NDArray[np.int64],
+    count: int,
+    width: int,
+) -> tuple[NDArray[np.int64], Tensor]:
+    """Matrices that resize only a part of each of B axes: ``count`` outputs from ``first`` on.
+
+    ``length``, ``scale`` and ``first`` are (B,). ``width``: inputs per window, enough for all that
+    the outputs read. Returns the first input of each window, (B,), and the matrices by which to
+    multiply the windows, fp64 (B, count, width).
+    """
+    index, weight = contributions(length, scale, first, count)  # (B, count, taps)
+    used = np.where(weight != 0, index, length[:, None, None])
+    start = np.minimum(used.min(axis=(1, 2)), np.maximum(length - width, 0))
+    inside = (index - start[:, None, None]).clip(0, width - 1)  # clipped taps have weight 0
+    return start, _dense(inside, weight, width)
 
 
 def contributions(
@@ -113,10 +135,10 @@ def contributions(
     count: int,
     edge: Edge = "mirror",
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """What ``count`` outputs from ``first`` on read, were each of B axes resized as a whole.
+    """What ``count`` outputs from ``first`` on read, on each of B axes.
 
-    ``length``, ``scale`` and ``first`` are (B,). Returns input indices and their weights, both
-    (B, count, taps); outer taps may weigh nothing.
+    ``length``, ``scale`` and ``first`` are (B,). Returns the indices of the inputs and their
+    weights, both (B, count, taps). Outer taps may have weight 0.
     """
     stretch = np.minimum(scale, 1.0)[:, None, None]
     centre = (first[:, None] + np.arange(count) + 0.5) / scale[:, None] - 0.5  # (B, count)
@@ -128,25 +150,66 @@ def contributions(
     return _fold(index, length[:, None, None], edge), weight
 
 
-def window_matrices(
-    length: NDArray[np.int64],
-    scale: NDArray[np.float64],
-    first: NDArray[np.int64],
-    count: int,
-    width: int,
-) -> tuple[NDArray[np.int64], Tensor]:
-    """Resize only a part of each of B axes: ``count`` outputs from ``first`` on.
+@dataclass(frozen=True, eq=False)
+class _Taps:
+    """How an axis is resized: output o is the sum over t of weight[t, o] * input[index[t, o]]."""
 
-    ``length``, ``scale`` and ``first`` are (B,). The outputs read a window of ``width`` inputs,
-    which must be enough. Returns the first input of each window, (B,), and the matrices by which
-    to multiply the windows, float64 (B, count, width).
-    """
-    taps, weights = contributions(length, scale, first, count)  # (B, count, taps)
-    used = np.where(weights != 0, taps, length[:, None, None])
-    start = np.minimum(used.min(axis=(1, 2)), np.maximum(length - width, 0))
-    inside = (taps - start[:, None, None]).clip(0, width - 1)  # clipped taps have weight 0
-    dense = torch.zeros(len(length), count, width, dtype=torch.float64)
-    return start, dense.scatter_add_(2, torch.from_numpy(inside), torch.from_numpy(weights))
+    index: NDArray[np.int64]  # (taps, outputs)
+    weight: NDArray[np.float64]  # (taps, outputs)
+
+    @property
+    def start(self) -> int:
+        """The first input that is read."""
+        return int(self.index.min())
+
+    @property
+    def stop(self) -> int:
+        """One past the last input that is read."""
+        return int(self.index.max()) + 1
+
+    def apply(self, samples: Tensor, axis: int, *, start: int = 0) -> Tensor:
+        """Resize ``axis``, counted from the end, of ``samples``, whose first is input ``start``.
+
+        In the dtype of floating-point samples, in fp64 for integers.
+        """
+        dtype = samples.dtype if samples.is_floating_point() else torch.float64
+        indices = torch.from_numpy(self.index - start).to(samples.device)
+        weights = torch.from_numpy(self.weight).to(samples.device, dtype)
+        total: Tensor | None = None
+        for index, weight in zip(indices, weights, strict=True):
+            term = samples.index_select(axis, index).to(dtype)
+            term = term.mul_(weight.view(-1, *[1] * (-axis - 1)))
+            total = term if total is None else total.add_(term)
+        assert total is not None
+        return total
+
+
+@lru_cache(maxsize=256)
+def _whole_axis(length: int, scale: float, edge: Edge) -> _Taps:
+    return _taps(length, scale, edge, 0, math.ceil(length * scale))
+
+
+def _taps(length: int, scale: float, edge: Edge, first: int, count: int) -> _Taps:
+    """For ``count`` outputs from ``first`` on, without taps that all of them weight 0."""
+    index, weight = contributions(
+        np.array([length]), np.array([scale]), np.array([first]), count, edge
+    )
+    used = weight[0].any(axis=0)
+    return _Taps(index[0].T[used], weight[0].T[used])
+
+
+def _resize_axis(image: Tensor, axis: int, scale: float, edge: Edge) -> Tensor:
+    result = _whole_axis(image.shape[axis], scale, edge).apply(image, axis)
+    if image.is_floating_point():
+        return result
+    # MATLAB rounds halves away from zero; values are not negative here.
+    return (result + 0.5).floor().clamp(0, 255).to(image.dtype)
+
+
+def _dense(index: NDArray[np.int64], weight: NDArray[np.float64], width: int) -> Tensor:
+    """Taps (..., outputs, taps) as matrices (..., outputs, width), fp64."""
+    dense = torch.zeros(*index.shape[:-1], width, dtype=torch.float64)
+    return dense.scatter_add_(-1, torch.from_numpy(index), torch.from_numpy(weight))
 
 
 def _cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -158,7 +221,7 @@ def _cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _fold(index: NDArray[np.int64], length: NDArray[np.int64], edge: Edge) -> NDArray[np.int64]:
-    """Bring indices beyond either end back into the axis."""
+    """Map indices beyond either end of the axis into it."""
     if edge == "replicate":
         return index.clip(0, length - 1)
     index = index % (2 * length)
@@ -166,63 +229,10 @@ def _fold(index: NDArray[np.int64], length: NDArray[np.int64], edge: Edge) -> ND
     return folded
 
 
-_STRIP_BYTES = 64 << 20
-
-
-def resized(picture: Picture, size: Size) -> Picture:
-    """The picture at a smaller size by MATLAB's imresize: bicubic, antialiased, edges mirrored.
-
-    Colours are premultiplied by alpha on the way. Done in strips, so that it takes little more
-    memory than its result.
-    """
-    if (picture.height, picture.width) == (size.height, size.width):
-        return picture
-    columns = _Axis(picture.width, size.width)
-    colours = np.empty((size.height, size.width, *picture.pixels.shape[2:]), picture.pixels.dtype)
-    alpha = None if picture.alpha is None else np.empty(colours.shape[:2], colours.dtype)
-    row_bytes = 4 * 4 * picture.width * max(1.0, picture.height / size.height)
-    step = max(1, int(_STRIP_BYTES / row_bytes))
-    for first in range(0, size.height, step):
-        count = min(step, size.height - first)
-        rows = _Axis(picture.height, size.height, first, count)
-        strip = columns.apply(rows.apply(_premultiplied(picture, rows), 0), 1)  # (count, W, C)
-        part = slice(first, first + count)
-        if alpha is not None:
-            alpha[part] = _to_samples(strip[..., -1], alpha.dtype)
-            strip = strip[..., :-1] / strip[..., -1:].clamp(min=0.5 / 65535)
-        colours[part] = _to_samples(strip, colours.dtype).reshape(colours[part].shape)
-    return Picture(colours, alpha)
-
-
-class _Axis:
-    """Which samples of one axis some outputs read, and how much of each."""
-
-    def __init__(self, length: int, outputs: int, first: int = 0, count: int | None = None) -> None:
-        index, weight = contributions(
-            np.array([length]),
-            np.array([outputs / length]),
-            np.array([first]),
-            outputs if count is None else count,
-        )
-        self.start, self.stop = int(index.min()), int(index.max()) + 1
-        self.index = torch.from_numpy(index[0].T.copy() - self.start)  # (taps, outputs)
-        self.weight = torch.from_numpy(weight[0].T.astype(np.float32))
-
-    def apply(self, samples: Tensor, axis: int) -> Tensor:
-        """``samples`` begin at ``start``."""
-        shape = [-1 if each == axis else 1 for each in range(samples.ndim)]
-        total: Tensor | None = None
-        for index, weight in zip(self.index, self.weight, strict=True):
-            term = samples.index_select(axis, index).mul_(weight.view(shape))
-            total = term if total is None else total.add_(term)
-        assert total is not None
-        return total
-
-
-def _premultiplied(picture: Picture, rows: _Axis) -> Tensor:
-    """The rows that are read, in [0, 1], alpha behind the colours: (h, W, C)."""
-    part = slice(rows.start, rows.stop)
-    full = float(np.iinfo(picture.pixels.dtype).max)
+def _premultiplied(picture: Picture, first: int, end: int) -> Tensor:
+    """Rows ``first`` to ``end`` in [0, 1], premultiplied, alpha as the last channel: (n, W, C)."""
+    part = slice(first, end)
+    full = float(picture.full)
     colours = torch.from_numpy(np.atleast_3d(picture.pixels[part]).astype(np.float32)) / full
     if picture.alpha is None:
         return colours

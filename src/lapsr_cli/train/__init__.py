@@ -1,1 +1,1 @@
-"""Training: a recipe, pictures, and a folder that a run grows in. `session` puts them together."""
+"""Training: recipe, dataset, patches, loss, optimizer, checkpoints. `setup` puts them together."""

@@ -1,4 +1,4 @@
-"""The state of a run on disk: everything needed to go on as if nothing had happened."""
+"""Checkpoints: the complete state of a run, from which it resumes bit for bit."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _FORMAT = 1
 
 @dataclass
 class Progress:
-    """How far a run is.
+    """Counters of a run. Their names are keys of the checkpoint file.
 
-    ``iteration``: how many are done. ``seconds``: spent on them. ``validated``: the iteration that
-    was validated last. ``best``: the best mean PSNR of a validation so far, in dB. ``rate_factor``:
-    what the learning rate is multiplied by since the loss ceased to be a number, else 1.
-    ``loss_sum`` and ``loss_count``: since the last line of metrics.
+    ``iteration``: iterations completed. ``seconds``: time spent on them. ``validated``: iteration
+    of the last validation. ``best``: best mean PSNR of a validation so far, in dB.
+    ``rate_factor``: multiplies the learning rate; below 1 after a loss that was not finite.
+    ``loss_sum`` and ``loss_count``: losses since the last record of metrics.jsonl.
     """
 
     iteration: int = 0
@@ -38,10 +38,11 @@ class Progress:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A run between two iterations.
+    """The state of a run between two iterations. Field names are keys of the checkpoint file.
 
-    Batches come from the recipe's seed and the iteration alone; ``random_state``, torch's own
-    generator, is kept for whatever else may draw from it.
+    ``model`` and ``ema``: state dicts of the weights and of their moving average. Batches depend
+    only on the recipe's seed and the iteration; ``random_state``, of torch's global generator, is
+    there for anything else that draws random numbers.
     """
 
     recipe: dict[str, Any]
@@ -53,7 +54,7 @@ class Checkpoint:
 
 
 def write(checkpoint: Checkpoint, path: Path) -> None:
-    """Write it whole or not at all. Raises OSError."""
+    """Write a checkpoint atomically. Raises OSError."""
     buffer = io.BytesIO()
     content = {**vars(checkpoint), "progress": asdict(checkpoint.progress)}
     torch.save({"format": _FORMAT, **content}, buffer)
@@ -62,16 +63,19 @@ def write(checkpoint: Checkpoint, path: Path) -> None:
 
 
 def read(path: Path) -> Checkpoint:
-    """Read it back, on the CPU; nothing in it is executed. Raises TrainingError with its name."""
+    """Read a checkpoint, its tensors on the CPU, without executing any code in the file.
+
+    Raises TrainingError, with the path in its message, if the file is missing or invalid.
+    """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         if content.pop("format") != _FORMAT:
-            raise TrainingError(f"{path}: this checkpoint needs a later lapsr")
+            raise TrainingError(f"{path}: written by a newer version of lapsr")
         return Checkpoint(**{**content, "progress": Progress(**content["progress"])})
     except OSError as error:
         raise TrainingError(f"{path}: {error.strerror or error}") from error
     except TrainingError:
         raise
-    # torch raises whatever its parser trips over in a damaged file.
+    # For a damaged file, torch raises whatever exception its parser runs into.
     except Exception as error:
-        raise TrainingError(f"{path}: not a whole checkpoint of lapsr") from error
+        raise TrainingError(f"{path}: not a valid checkpoint") from error

@@ -1,54 +1,80 @@
-"""The picture of a run: loss and PSNR over iterations."""
+"""The training curve of a run as an SVG file: loss and PSNR over iterations."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from typing import Any
+
+from lapsr_cli.html.chart import Axis, Chart, Point, Series
+from lapsr_cli.html.svg import svg_document
 
 __all__ = ["draw"]
 
+_MARKERS = 20
+"""Markers of a series: more would hide its line."""
+
 
 def draw(records: Sequence[dict[str, Any]], *, title: str) -> bytes:
-    """A PNG of the loss (logarithmic) and, below it, the PSNR of every set and scale.
+    """An SVG of the loss (logarithmic) and, below it, the PSNR of every validation set and scale.
 
-    ``records``: the lines of metrics.jsonl. Bicubic's PSNR is the dotted line of the same colour.
+    ``records``: the lines of metrics.jsonl. Bicubic's PSNR is a dotted line in the colour of the
+    same set and scale. Values that are not finite, and losses of 0, are left out.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    losses = [(r["iteration"], r["loss"]) for r in records if "loss" in r]
-    validations = [r for r in records if "scores" in r]
-    figure = Figure(figsize=(9, 7), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    top, bottom = figure.subplots(2, 1, sharex=True)
-    figure.suptitle(title)
-    if losses:
-        top.plot(*zip(*losses, strict=True), linewidth=1, color="0.25")
-        top.set_yscale("log")
-    top.set_ylabel("loss")
-    top.grid(alpha=0.3, which="both")
-    baselines = {name: scales for r in validations for name, scales in r["bicubic"].items()}
-    for (name, scale), points in _psnrs(validations).items():
-        (line,) = bottom.plot(*zip(*points, strict=True), marker=".", label=f"{name} {scale}x")
-        bottom.axhline(
-            baselines[name][scale][0], color=line.get_color(), linestyle=":", linewidth=1
-        )
-    if validations:
-        bottom.legend(loc="center left", bbox_to_anchor=(1, 0.5), title="dotted: bicubic")
-    bottom.set_ylabel("PSNR in dB")
-    bottom.set_xlabel("iterations")
-    bottom.grid(alpha=0.3)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png")
-    return picture.getvalue()
+    return svg_document(title, [_loss_chart(records), _psnr_chart(records)]).encode()
 
 
-def _psnrs(validations: Sequence[dict[str, Any]]) -> dict[tuple[str, str], list[tuple[int, float]]]:
-    """(iteration, PSNR) of each set and scale."""
+def _loss_chart(records: Iterable[dict[str, Any]]) -> Chart:
+    points = [
+        Point(record["iteration"], record["loss"], "")
+        for record in records
+        if "loss" in record and 0 < record["loss"] < math.inf
+    ]
+    mark_every = 1 if len(points) == 1 else 0  # a single point has no line
+    return Chart(
+        title="Training loss",
+        x=_ITERATIONS,
+        y=Axis(label="Loss (logarithmic)", tick=lambda value: f"{value:.4g}", logarithmic=True),
+        series=[Series(label="loss", points=points, mark_every=mark_every)],
+    )
+
+
+def _psnr_chart(records: Sequence[dict[str, Any]]) -> Chart:
+    validations = [record for record in records if "scores" in record]
+    baselines = {name: scales for each in validations for name, scales in each["bicubic"].items()}
+    return Chart(
+        title="Validation",
+        x=_ITERATIONS,
+        y=Axis(label="PSNR (dB)", tick=lambda value: f"{value:.4g}"),
+        series=[
+            _psnr_series(f"{name} {scale}x", points, baselines[name][scale][0])
+            for (name, scale), points in _psnrs(validations).items()
+        ],
+        reference="bicubic" if validations else "",
+    )
+
+
+def _psnr_series(label: str, points: Sequence[tuple[int, float]], bicubic: float) -> Series:
+    return Series(
+        label=label,
+        points=[
+            Point(iteration, psnr, f"{label}, iteration {iteration}: {psnr:.2f} dB")
+            for iteration, psnr in points
+            if math.isfinite(psnr)
+        ],
+        mark_every=math.ceil(len(points) / _MARKERS),
+        reference=bicubic if math.isfinite(bicubic) else None,
+    )
+
+
+def _psnrs(validations: Iterable[dict[str, Any]]) -> dict[tuple[str, str], list[tuple[int, float]]]:
+    """(iteration, PSNR in dB) of every validation, by set and scale."""
     points: dict[tuple[str, str], list[tuple[int, float]]] = {}
     for record in validations:
         for name, scales in record["scores"].items():
             for scale, (psnr, _) in scales.items():
                 points.setdefault((name, scale), []).append((record["iteration"], psnr))
     return points
+
+
+_ITERATIONS = Axis(label="Iteration", tick=lambda value: f"{value:,.10g}")

@@ -1,4 +1,4 @@
-"""What photos suffer besides shrinking: blur, noise, and JPEG coding by the real coder."""
+"""Degradation of LR patches beyond downscaling: blur, noise and JPEG compression."""
 
 from __future__ import annotations
 
@@ -14,18 +14,22 @@ from torch import Tensor
 
 from lapsr_cli.errors import UsageError
 
-__all__ = ["Degradation"]
+__all__ = ["Degradation", "DegradationParams"]
 
 Range = tuple[float, float]
+
+_EXAMPLE = "jpeg:60-95,blur:0-0.8,noise:0-3,clean:0.1"
+_LIMITS: dict[str, Range] = {"jpeg": (1, 100), "blur": (0, 8), "noise": (0, 64), "clean": (0, 1)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Degradation:
-    """Ranges from which each patch draws its own value; None is left out.
+    """Ranges from which the degradation of each patch is drawn uniformly; None means not applied.
 
-    ``blur``: standard deviation of a Gaussian in LR pixels. ``noise``: standard deviation of white
-    noise in 8-bit levels. ``jpeg``: quality. ``clean``: share of the patches that are spared.
-    They come in this order, as in a camera.
+    ``blur``: standard deviation of a Gaussian filter in LR pixels, 0 to 8. ``noise``: standard
+    deviation of white Gaussian noise in 8-bit levels, 0 to 64. ``jpeg``: quality, 1 to 100.
+    ``clean``: share of patches that are not degraded, 0 to 1. Applied in this order, as in a
+    camera: blur, noise, JPEG.
     """
 
     blur: Range | None = None
@@ -35,9 +39,9 @@ class Degradation:
 
     @classmethod
     def parse(cls, text: str) -> Degradation:
-        """ "jpeg:60-95,blur:0-0.8,noise:0-3,clean:0.1", any part of it, or "" for none.
+        """Parse "jpeg:60-95,blur:0-0.8,noise:0-3,clean:0.1" or any part of it; "" is none.
 
-        Raises UsageError, naming --degrade.
+        Raises UsageError, with --degrade in its message.
         """
         values: dict[str, Range] = {}
         for part in filter(None, (part.strip() for part in text.split(","))):
@@ -47,14 +51,14 @@ class Degradation:
                     raise ValueError
                 low, high = float(match[2]), float(match[3] or match[2])
             except ValueError:
+                raise UsageError(f"--degrade {text}: expected a list such as {_EXAMPLE}") from None
+            least, most = _LIMITS[match[1]]
+            if not least <= low <= high <= most:
                 raise UsageError(
-                    f"--degrade {text}: must be like jpeg:60-95,blur:0-0.8,noise:0-3,clean:0.1"
-                ) from None
-            limit = {"jpeg": 100, "blur": 8, "noise": 64, "clean": 1}[match[1]]
-            if not (1 if match[1] == "jpeg" else 0) <= low <= high <= limit:
-                raise UsageError(f"--degrade {part}: must rise and be at most {limit}")
+                    f"--degrade {part}: must be an ascending range within {least}-{most}"
+                )
             if match[1] in values:
-                raise UsageError(f"--degrade {text}: {match[1]} comes twice")
+                raise UsageError(f"--degrade {text}: {match[1]} is given twice")
             values[match[1]] = (low, high)
         clean = values.pop("clean", (0.0, 0.0))[0]
         return cls(**values, clean=clean)
@@ -62,51 +66,57 @@ class Degradation:
     def __bool__(self) -> bool:
         return any((self.blur, self.noise, self.jpeg))
 
-    def draw(self, rng: np.random.Generator, count: int) -> Harm:
-        """What each of ``count`` patches will suffer."""
+    def sample(self, rng: np.random.Generator, count: int) -> DegradationParams:
+        """Draw the parameters of ``count`` patches."""
         low, high = self.jpeg or (100, 100)
-        return Harm(
-            spared=rng.random(count) < self.clean,
+        return DegradationParams(
+            clean=rng.random(count) < self.clean,
             blur=rng.uniform(*(self.blur or (0.0, 0.0)), size=count),
             noise=rng.uniform(*(self.noise or (0.0, 0.0)), size=count),
             noise_seed=rng.integers(0, 2**63, count),
             quality=rng.integers(int(low), int(high) + 1, count),
         )
 
-    def apply(self, lr: Tensor, harm: Harm) -> Tensor:
-        """LR patches (B, 1, h, w) in [0, 1] -> the same, degraded, rounded to 8 bits if coded."""
-        hurt = _blur(lr, harm.blur, self.blur[1]) if self.blur else lr
-        hurt = hurt + _noise(hurt, harm) if self.noise else hurt
-        hurt = _jpeg(hurt, harm.quality) if self.jpeg else hurt
-        spared = torch.from_numpy(harm.spared).to(lr.device)[:, None, None, None]
-        return torch.where(spared, lr, hurt)
+    def apply(self, lr: Tensor, params: DegradationParams) -> Tensor:
+        """Degrade LR patches (B, 1, h, w) in [0, 1]; with JPEG, the result is rounded to 8 bits."""
+        degraded = _blur(lr, params.blur, self.blur[1]) if self.blur else lr
+        degraded = degraded + _noise(degraded, params) if self.noise else degraded
+        degraded = _jpeg(degraded, params.quality) if self.jpeg else degraded
+        clean = torch.from_numpy(params.clean).to(lr.device)[:, None, None, None]
+        return torch.where(clean, lr, degraded)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Harm:
-    """What was drawn for each patch, everything (B,); see Degradation for the units."""
+class DegradationParams:
+    """The parameters of B patches, each field (B,); units as in Degradation.
 
-    spared: NDArray[np.bool_]
+    ``clean``: whether the patch is left as it is. ``noise_seed``: seed of its noise.
+    """
+
+    clean: NDArray[np.bool_]
     blur: NDArray[np.float64]
     noise: NDArray[np.float64]
     noise_seed: NDArray[np.int64]
     quality: NDArray[np.int64]
 
-    def __getitem__(self, part: slice) -> Harm:
-        return Harm(**{name: value[part] for name, value in vars(self).items()})
+    def __getitem__(self, part: slice) -> DegradationParams:
+        return DegradationParams(**{name: value[part] for name, value in vars(self).items()})
 
 
-def _blur(lr: Tensor, sigmas: NDArray[np.float64], widest: float) -> Tensor:
-    """A Gaussian of each patch's own width, edge pixels repeated, as a product on either side."""
-    rows, columns = (_like(lr, _gaussian(side, sigmas, widest)) for side in lr.shape[-2:])
+def _blur(lr: Tensor, sigmas: NDArray[np.float64], max_sigma: float) -> Tensor:
+    """Gaussian filter with one sigma per patch and replicated edges, as two matrix products."""
+    rows, columns = (_like(lr, _gaussian(side, sigmas, max_sigma)) for side in lr.shape[-2:])
     return (rows @ lr[:, 0] @ columns.mT)[:, None]  # (B, 1, h, w)
 
 
-def _gaussian(side: int, sigmas: NDArray[np.float64], widest: float) -> Tensor:
-    """The filter as a matrix for each sigma: (B, side, side), float64. How far it reaches depends
-    on the recipe's ``widest`` alone, so that a patch is the same whichever others are with it."""
-    reach = int(np.ceil(4 * widest)) + 1
-    steps = np.arange(-reach, reach + 1)
+def _gaussian(side: int, sigmas: NDArray[np.float64], max_sigma: float) -> Tensor:
+    """The filter along one axis as a matrix per sigma, float64 (B, side, side).
+
+    Its radius depends on the recipe's ``max_sigma`` only, so that a patch does not depend on the
+    other patches of its batch.
+    """
+    radius = int(np.ceil(4 * max_sigma)) + 1
+    steps = np.arange(-radius, radius + 1)
     weights = np.exp(-0.5 * (steps / np.maximum(sigmas, 1e-3)[:, None]) ** 2)
     weights /= weights.sum(axis=1, keepdims=True)  # (B, taps)
     taps = torch.from_numpy((np.arange(side)[:, None] + steps).clip(0, side - 1))  # (side, taps)
@@ -115,20 +125,21 @@ def _gaussian(side: int, sigmas: NDArray[np.float64], widest: float) -> Tensor:
     return dense.scatter_add_(2, taps.expand(len(sigmas), -1, -1), source)
 
 
-def _noise(lr: Tensor, harm: Harm) -> Tensor:
-    """White noise for each patch from its own seed, so that it is the same on every device."""
-    white = [np.random.default_rng(seed).standard_normal(lr.shape[1:]) for seed in harm.noise_seed]
-    levels = harm.noise[:, None, None, None] / 255
-    return _like(lr, torch.from_numpy(np.stack(white) * levels))  # (B, 1, h, w)
+def _noise(lr: Tensor, params: DegradationParams) -> Tensor:
+    """White noise from one seed per patch, generated on the CPU: the same on every device."""
+    seeds = params.noise_seed
+    white = [np.random.default_rng(seed).standard_normal(lr.shape[1:]) for seed in seeds]
+    sigmas = params.noise[:, None, None, None] / 255
+    return _like(lr, torch.from_numpy(np.stack(white) * sigmas))  # (B, 1, h, w)
 
 
 def _like(lr: Tensor, values: Tensor) -> Tensor:
-    """In the dtype of ``lr`` before it goes to its device: not every device takes float64."""
+    """``values`` in the dtype and on the device of ``lr``; cast first, as MPS has no float64."""
     return values.to(lr.dtype).to(lr.device)
 
 
 def _jpeg(lr: Tensor, qualities: NDArray[np.int64]) -> Tensor:
-    """Each patch coded as a grey JPEG of its own quality and decoded again."""
+    """Encode each patch as a grey JPEG of its quality and decode it again."""
     pixels = (lr[:, 0].clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()  # (B, h, w)
     decoded = np.empty_like(pixels)
     for index, quality in enumerate(qualities):

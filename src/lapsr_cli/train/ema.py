@@ -1,4 +1,4 @@
-"""The moving average of the weights: what is validated and shipped."""
+"""Exponential moving average of the weights: the model that is validated and saved."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ __all__ = ["Ema"]
 class Ema:
     """average <- d average + (1 - d) weights after each step (Polyak and Juditsky 1992).
 
-    d is ``decay``, at first (1 + step) / (10 + step) where that is less, so that the start is soon
-    forgotten. With decay 0 the average is the weights.
+    d is ``decay``, in [0, 1), but at most (1 + step) / (10 + step), so that the first steps are
+    soon forgotten. With a decay of 0 the average equals the weights.
     """
 
     def __init__(self, model: LaplacianPyramid, decay: float) -> None:
@@ -25,7 +25,7 @@ class Ema:
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
-        """Take in the weights after ``step`` steps (from 1)."""
+        """Update with the weights after ``step`` optimizer steps, counted from 1."""
         decay = min(self.decay, (1 + step) / (10 + step)) if self.decay else 0.0
         for average, value in zip(self.model.parameters(), model.parameters(), strict=True):
             average.lerp_(value, 1 - decay)

@@ -1,4 +1,4 @@
-"""The weights a run starts from."""
+"""Initial weights of a run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lapsr_cli import weights
 from lapsr_cli.network.fused import FusedPyramid
 from lapsr_cli.network.pyramid import NEGATIVE_SLOPE
 from lapsr_cli.train.recipe import Recipe
-from lapsr_cli.weights.stored import Weights
+from lapsr_cli.weights.serialization import Weights
 
 __all__ = ["initial_model"]
 
@@ -19,27 +19,29 @@ _GAIN = 0.9
 
 
 def initial_model(recipe: Recipe) -> FusedPyramid:
-    """The network of a recipe: the model of ``init``, else drawn by its seed.
+    """The network of a recipe, with the weights of the model ``init`` or random ones from the seed.
 
-    Raises WeightsError if the model cannot be had or does not fit.
+    Seeds torch's global generator. Raises WeightsError if the model cannot be obtained or its
+    network does not match.
     """
     torch.manual_seed(recipe.seed)
     model = FusedPyramid(recipe.network)
     if recipe.init is not None:
-        found = weights.read_file(weights.obtain(recipe.init))
+        found = weights.read_file(weights.obtain(recipe.init)).with_ranges(None)
         fitted = Weights(recipe.network, found.tensors, found.origin).model(f"--init {recipe.init}")
         model.load_state_dict(fitted.state_dict())
     elif recipe.initialization == "scaled":
-        _scale(model)
+        _initialize_scaled(model)
     return model
 
 
-def _scale(model: FusedPyramid) -> None:
-    """Features of the pictures' own size from the first layer on, and residuals near zero.
+def _initialize_scaled(model: FusedPyramid) -> None:
+    """Features with the variance of the input from the first layer on, and residuals near zero.
 
-    With the skips "ss" and "ds" they keep that size; without a skip a level shrinks them.
-    The authors' conv_in (sigma 1e-3) makes features so small that the network is bicubic-like for
-    the first thousands of iterations; docs/benchmarks.md has the comparison.
+    With the skips "ss" and "ds" the variance stays the same through the levels; without a skip each
+    level reduces it. With the authors' conv_in (sigma 1e-3) the features are so small that for the
+    first thousands of iterations the network does little more than bicubic; docs/lab-notes.md
+    compares both.
     """
     nn.init.normal_(model.conv_in.weight, std=_CONV_IN_SIGMA)
     for number in range(1, len(model.config.scales) + 1):

@@ -1,4 +1,4 @@
-"""The training loop: one iteration after another, with what has to happen in between."""
+"""The training loop: iterations, validation, checkpoints, and what is reported about them."""
 
 from __future__ import annotations
 
@@ -17,33 +17,35 @@ from lapsr_cli.device.selection import Device
 from lapsr_cli.errors import TrainingError, UsageError
 from lapsr_cli.train import checkpoint, optimizer
 from lapsr_cli.train.checkpoint import Checkpoint, Progress
-from lapsr_cli.train.dataset import Pictures
-from lapsr_cli.train.distributed import Ranks
+from lapsr_cli.train.dataset import Dataset
+from lapsr_cli.train.distributed import ProcessGroup
 from lapsr_cli.train.ema import Ema
 from lapsr_cli.train.initial import initial_model
 from lapsr_cli.train.loss import PyramidLoss
-from lapsr_cli.train.patches import Patches
+from lapsr_cli.train.patches import PatchSampler
 from lapsr_cli.train.recipe import Recipe
-from lapsr_cli.train.run_dir import RunFolder
+from lapsr_cli.train.run_dir import RunDirectory
 from lapsr_cli.train.validation import Scores, Validator, mean_psnr
-from lapsr_cli.weights.stored import Weights, write_safetensors
+from lapsr_cli.weights.serialization import Weights, write_safetensors
 
-__all__ = ["Event", "Pace", "Step", "Stopped", "Trainer", "Validated"]
+__all__ = ["Event", "LoopOptions", "Step", "Stopped", "Trainer", "Validated"]
 
 log = logging.getLogger(__name__)
 
-Why = Literal["finished", "time limit", "interrupted"]
+StopReason = Literal["finished", "time limit", "interrupted"]
 
-_SECOND_CHANCE = 0.5
-"""What the learning rate is multiplied by when the loss first ceases to be a number."""
+_RATE_FACTOR_AFTER_DIVERGENCE = 0.5
+"""Multiplies the learning rate after the first loss that is not finite."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pace:
-    """When things happen between iterations; none of it changes the result.
+class LoopOptions:
+    """Intervals of the loop, none of which affects the result.
 
-    ``log_every`` and ``validate_every`` are iterations, ``save_every`` and ``time_limit`` seconds;
-    without ``time_limit`` the run ends with its iterations.
+    ``log_every``, ``validate_every``: in iterations. ``save_every``: seconds between checkpoints.
+    ``time_limit``: seconds after which the run stops with a checkpoint; None is no limit.
+
+    Raises UsageError, with the flag in its message, for intervals below 1.
     """
 
     log_every: int = 100
@@ -59,8 +61,11 @@ class Pace:
 
 @dataclass(frozen=True)
 class Step:
-    """An iteration is done. ``loss``: mean since the last that was read; in units of the recipe.
-    ``logged``: whether it went to the metrics."""
+    """An iteration is complete.
+
+    ``loss``: mean over the iterations since the last logged step. ``rate``: learning rate.
+    ``logged``: whether the step is recorded in metrics.jsonl.
+    """
 
     iteration: int
     loss: float
@@ -71,7 +76,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Validated:
-    """The moving average was scored."""
+    """The moving average was validated. ``best``: whether its mean PSNR is the best so far."""
 
     iteration: int
     scores: Scores
@@ -81,110 +86,118 @@ class Validated:
 
 @dataclass(frozen=True)
 class Stopped:
-    """The run ends here; there is a checkpoint."""
+    """The run stopped and wrote a checkpoint."""
 
     iteration: int
-    why: Why
+    reason: StopReason
 
 
 Event = Step | Validated | Stopped
 
 
 class Trainer:
-    """One run, from its first iteration or from its last checkpoint.
+    """A run, from its first iteration or its last checkpoint.
 
-    ``pictures`` lie on the device. ``validator`` may be None: then the last moving average counts
-    as the best. ``started``: when, by the monotonic clock, the time limit began to count.
+    ``dataset``: on the device to train on. ``validator``: if None, the latest moving average is
+    saved as the best. ``started``: value of the monotonic clock at which the time limit starts.
     ``compiled``: use torch.compile.
     """
 
     def __init__(
         self,
         recipe: Recipe,
-        pictures: Pictures,
+        dataset: Dataset,
         validator: Validator | None,
-        folder: RunFolder,
+        run_dir: RunDirectory,
         device: Device,
-        ranks: Ranks,
+        group: ProcessGroup,
         *,
-        pace: Pace,
+        options: LoopOptions,
         started: float,
         compiled: bool = False,
     ) -> None:
         self.recipe = recipe
         self.validator = validator
-        self.folder = folder
-        self.ranks = ranks
-        self.pace = pace
-        self.patches = Patches(pictures, recipe, ranks.rank, ranks.world)
-        # What a run began with may be gone; where it goes on from is in its checkpoint.
-        init = None if folder.holds_a_run else recipe.init
+        self.run_dir = run_dir
+        self.group = group
+        self.options = options
+        self.sampler = PatchSampler(dataset, recipe, group.rank, group.world_size)
+        # A resumed run gets its weights from the checkpoint; its --init may no longer exist.
+        init = None if run_dir.has_checkpoint else recipe.init
         self.model = initial_model(replace(recipe, init=init)).to(device.torch_device)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema = Ema(self.model, recipe.ema)
         self.optimizer = optimizer.build(self.model, recipe)
-        objective = PyramidLoss(self.model, recipe, ranks.world)
+        objective = PyramidLoss(self.model, recipe, group.world_size)
         if compiled:
             objective.compile(dynamic=False)
-        self.objective = ranks.parallel(objective)
+        self.objective = group.wrap(objective)
         self.progress = Progress()
-        self._reads_always = device.torch_device.type == "cpu"
-        self._unread: list[Tensor] = []
+        self._reads_every_step = device.torch_device.type == "cpu"
+        self._pending_losses: list[Tensor] = []
         self._rate = 0.0
         self._bicubic: Scores = {}
         self._start = started
         self._saved_at = self._read_at = self._counted_at = time.monotonic()
 
     def resume(self) -> int:
-        """Go on from the folder's last checkpoint; the iteration it is from."""
-        self._restore(checkpoint.read(self.folder.last))
-        if self.ranks.leads:
-            self.folder.forget_after(self.progress.iteration, self.progress.validated)
+        """Load the last checkpoint of the run directory and return its iteration.
+
+        Raises TrainingError if the checkpoint is invalid or belongs to another network.
+        """
+        self._restore(checkpoint.read(self.run_dir.last))
+        if self.group.is_main:
+            self.run_dir.drop_records_after(self.progress.iteration, self.progress.validated)
         return self.progress.iteration
 
     def run(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
-        """Train to the end, or until ``stop`` or the time limit says so; then a checkpoint is
-        written. Raises TrainingError if the loss ceases to be a number twice."""
-        (fresh,) = self.ranks.any(not self.folder.holds_a_run)  # asked before rank 0 writes
+        """Train until the recipe's iterations are done, ``stop`` returns True or the time is over.
+
+        A checkpoint is written in each case. Raises TrainingError if the loss is not finite a
+        second time.
+        """
+        (fresh,) = self.group.any(not self.run_dir.has_checkpoint)  # before rank 0 writes one
         if fresh:
             self._save()
         while True:
-            why, save = self._pause(stop)
-            if self._unread and (save or why or self._reading_is_due()):
-                step = self._read_loss()
+            reason, save = self._check_stop(stop)
+            if self._pending_losses and (save or reason or self._reading_is_due()):
+                step = self._read_losses()
                 if step is None:
                     continue
                 yield step
-            if self._validation_is_due() and why in (None, "finished"):
+            if self._validation_is_due() and reason in (None, "finished"):
                 yield self._validate()
-            elif save or why:
+            elif save or reason:
                 self._save()
-            if why:
-                yield Stopped(self.progress.iteration, why)
+            if reason:
+                yield Stopped(self.progress.iteration, reason)
                 return
             self._step()
 
-    def _pause(self, stop: Callable[[], bool]) -> tuple[Why | None, bool]:
-        """Why the run ends here, if it does, and whether a checkpoint is due: the same on every
-        rank, whichever saw it first."""
+    def _check_stop(self, stop: Callable[[], bool]) -> tuple[StopReason | None, bool]:
+        """Why the run stops now, if it does, and whether a checkpoint is due.
+
+        All ranks get the same answer, even if only one of them received the signal.
+        """
         now = time.monotonic()
-        limit = self.pace.time_limit
-        stopped, over, save = self.ranks.any(
+        limit = self.options.time_limit
+        stopped, timed_out, save = self.group.any(
             stop(),
             limit is not None and now - self._start > limit,
-            now - self._saved_at > self.pace.save_every,
+            now - self._saved_at > self.options.save_every,
         )
         if stopped:
             return "interrupted", save
         if self.progress.iteration >= self.recipe.iterations:
             return "finished", save
-        return ("time limit" if over else None), save
+        return ("time limit" if timed_out else None), save
 
     def _step(self) -> None:
         progress, recipe = self.progress, self.recipe
         self._rate = progress.rate_factor * optimizer.rate_at(recipe, progress.iteration)
         optimizer.set_rate(self.optimizer, self._rate)
-        loss = self.objective(self.patches.batch(progress.iteration))
+        loss = self.objective(self.sampler.batch(progress.iteration))
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if recipe.grad_clip:
@@ -192,23 +205,24 @@ class Trainer:
         self.optimizer.step()
         progress.iteration += 1
         self.ema.update(self.model, progress.iteration)
-        self._unread.append(loss.detach())
+        self._pending_losses.append(loss.detach())
 
-    def _read_loss(self) -> Step | None:
-        """Bring the unread losses over; None if some were no numbers and the run was set back."""
+    def _read_losses(self) -> Step | None:
+        """Copy the pending losses from the device; None if the run was rolled back because a loss
+        or a weight is not finite."""
         progress = self.progress
-        losses = self.ranks.mean(torch.stack(self._unread)).tolist()
-        count = len(self._unread)
-        self._unread.clear()
-        if not (all(map(math.isfinite, losses)) and _all_numbers(self.model)):
-            self._set_back()
+        losses = self.group.mean(torch.stack(self._pending_losses)).tolist()
+        count = len(self._pending_losses)
+        self._pending_losses.clear()
+        if not (all(map(math.isfinite, losses)) and _is_finite(self.model)):
+            self._roll_back()
             return None
         now = time.monotonic()
         speed = count * self.recipe.batch_size / (now - self._read_at)
         self._read_at = now
         progress.loss_sum += math.fsum(losses)
         progress.loss_count += count
-        logged = progress.iteration % self.pace.log_every == 0
+        logged = progress.iteration % self.options.log_every == 0
         loss = progress.loss_sum / progress.loss_count
         step = Step(progress.iteration, loss, self._rate, speed, logged)
         if logged:
@@ -218,37 +232,37 @@ class Trainer:
             )
         return step
 
-    def _set_back(self) -> None:
-        """The loss is not a number: the last checkpoint again, at half the rate, once."""
-        lost_at = self.progress.iteration
-        saved = checkpoint.read(self.folder.last)
-        self.ranks.wait()  # all have read it before it is written again
+    def _roll_back(self) -> None:
+        """Return to the last checkpoint with half the learning rate; fail the second time."""
+        diverged_at = self.progress.iteration
+        saved = checkpoint.read(self.run_dir.last)
+        self.group.barrier()  # all ranks have read it before rank 0 replaces it
         if self.progress.rate_factor < 1:
             raise TrainingError(
-                f"the loss is not a number again at iteration {lost_at}, at half the rate too;"
-                f" {self.folder.last} is from iteration {saved.progress.iteration};"
-                " give a lower --lr"
+                f"loss is not finite again at iteration {diverged_at}, even with half the learning"
+                f" rate; {self.run_dir.last} is at iteration {saved.progress.iteration};"
+                " try a lower --lr"
             )
         self._restore(saved)
-        self.progress.rate_factor = _SECOND_CHANCE
-        if self.ranks.leads:
-            self.folder.forget_after(self.progress.iteration, self.progress.validated)
+        self.progress.rate_factor = _RATE_FACTOR_AFTER_DIVERGENCE
+        if self.group.is_main:
+            self.run_dir.drop_records_after(self.progress.iteration, self.progress.validated)
         log.warning(
-            "the loss is not a number at iteration %d: back to iteration %d, at half the rate",
-            lost_at,
+            "loss is not finite at iteration %d: back to iteration %d with half the learning rate",
+            diverged_at,
             saved.progress.iteration,
         )
         self._save()
 
     def _reading_is_due(self) -> bool:
-        """Reading waits for the device, so elsewhere than on the CPU it is done seldom."""
-        logged = self.progress.iteration % self.pace.log_every == 0
-        return self._reads_always or logged or self._validation_is_due()
+        """Reading a loss waits for the device, so on a GPU it is done only when needed."""
+        logged = self.progress.iteration % self.options.log_every == 0
+        return self._reads_every_step or logged or self._validation_is_due()
 
     def _validation_is_due(self) -> bool:
         iteration = self.progress.iteration
         ends = iteration >= self.recipe.iterations
-        due = iteration > 0 and (ends or iteration % self.pace.validate_every == 0)
+        due = iteration > 0 and (ends or iteration % self.options.validate_every == 0)
         return due and self.validator is not None and self.progress.validated != iteration
 
     def _validate(self) -> Validated:
@@ -262,36 +276,38 @@ class Trainer:
         self.progress.validated = self.progress.iteration
         self._record(scores=scores, bicubic=self._bicubic)
         self._save(best=best)
-        if self.ranks.leads:
-            self.folder.draw_curve()
+        if self.group.is_main:
+            self.run_dir.draw_curve()
         self._read_at = time.monotonic()
         return Validated(self.progress.iteration, scores, self._bicubic, best)
 
     def _seconds(self) -> float:
-        """Spent on the run, in this session and those before."""
+        """Time spent on the run, in this session and earlier ones."""
         return self.progress.seconds + time.monotonic() - self._counted_at
 
     def _record(self, **values: object) -> None:
-        if self.ranks.leads:
-            self.folder.add_record({"iteration": self.progress.iteration, **values})
+        if self.group.is_main:
+            self.run_dir.append_record({"iteration": self.progress.iteration, **values})
 
     def _save(self, *, best: bool = False) -> None:
-        """Write what goes with the best, then the last checkpoint: a run that is killed in between
-        does these iterations again and writes the same."""
-        if self.ranks.leads:
+        """Write the files of the best model first and last.pt at the end.
+
+        A run killed in between repeats the same iterations and writes the same files.
+        """
+        if self.group.is_main:
             state = self._checkpoint()
             if best:
-                checkpoint.write(state, self.folder.best)
-            if best or self.validator is None or not self.folder.model.is_file():
+                checkpoint.write(state, self.run_dir.best)
+            if best or self.validator is None or not self.run_dir.model.is_file():
                 self._write_model()
-            checkpoint.write(state, self.folder.last)
-        self.ranks.wait()
+            checkpoint.write(state, self.run_dir.last)
+        self.group.barrier()
         self._saved_at = time.monotonic()
 
     def _write_model(self) -> None:
         tensors = self.ema.model.state_dict()
         origin = f"lapsr train {__version__}, {self.progress.iteration} iterations"
-        write_safetensors(Weights(self.recipe.network, tensors, origin), self.folder.model)
+        write_safetensors(Weights(self.recipe.network, tensors, origin), self.run_dir.model)
 
     def _checkpoint(self) -> Checkpoint:
         self.progress.seconds = self._seconds()
@@ -307,18 +323,20 @@ class Trainer:
 
     def _restore(self, saved: Checkpoint) -> None:
         if saved.recipe["network"] != self.recipe.to_json()["network"]:
-            raise TrainingError(f"{self.folder.last}: is not of {self.recipe.network.title}")
+            raise TrainingError(
+                f"{self.run_dir.last}: not a checkpoint of {self.recipe.network.title}"
+            )
         try:
             self.model.load_state_dict(saved.model)
             self.ema.model.load_state_dict(saved.ema)
             optimizer.load(self.optimizer, saved.optimizer)
             torch.set_rng_state(saved.random_state)
         except (RuntimeError, TypeError, ValueError, KeyError) as error:
-            raise TrainingError(f"{self.folder.last}: not a whole checkpoint of lapsr") from error
+            raise TrainingError(f"{self.run_dir.last}: not a valid checkpoint") from error
         self.progress = saved.progress
-        self._unread.clear()
+        self._pending_losses.clear()
         self._counted_at = time.monotonic()
 
 
-def _all_numbers(model: nn.Module) -> bool:
+def _is_finite(model: nn.Module) -> bool:
     return bool(torch.stack([value.isfinite().all() for value in model.parameters()]).all())

@@ -1,4 +1,4 @@
-"""The papers' loss, its two rivals, and how the levels and scales of a batch add up."""
+"""The pyramid loss: Charbonnier, L1 or L2, summed over levels and scales."""
 
 from __future__ import annotations
 
@@ -11,63 +11,63 @@ from torch import Tensor, nn
 from lapsr_cli.network.pyramid import LaplacianPyramid
 from lapsr_cli.train.recipe import Loss, Recipe
 
-__all__ = ["EPSILON", "Part", "PyramidLoss", "penalty"]
+__all__ = ["EPSILON", "PyramidLoss", "ScaleBatch", "penalty"]
 
 EPSILON = 1e-3
-"""Of the Charbonnier penalty, in units of the full range (LapSRN section 3.3)."""
+"""Epsilon of the Charbonnier penalty, for samples in [0, 1] (LapSRN section 3.3)."""
 
 
-class Part(NamedTuple):
-    """The share of a batch that trains one scale.
+class ScaleBatch(NamedTuple):
+    """The part of a batch that trains one scale S, with patches of P x P HR pixels.
 
-    ``lr``: (n, 1, P/S, P/S) in [0, 1]. ``targets``: the HR picture of every level, {2: (n, 1, 2P/S,
-    2P/S), ..., S: (n, 1, P, P)}. ``patches``: how many there are on all devices together.
+    ``lr``: (n, 1, P/S, P/S) in [0, 1]. ``targets``: the HR patches at every level, {2: (n, 1, 2P/S,
+    2P/S), ..., S: (n, 1, P, P)}. ``global_size``: n summed over all devices.
     """
 
     scale: int
     lr: Tensor
     targets: Mapping[int, Tensor]
-    patches: int
+    global_size: int
 
 
 def penalty(difference: Tensor, kind: Loss) -> Tensor:
-    """Of every pixel: rho(d) = sqrt(d^2 + eps^2) (Charbonnier, LapSRN equation 5), |d|, or d^2."""
+    """Per pixel: rho(d) = sqrt(d^2 + eps^2) (Charbonnier, LapSRN equation 5), |d| or d^2."""
     if kind == "charbonnier":
         return (difference.square() + EPSILON**2).sqrt()
     return difference.abs() if kind == "l1" else difference.square()
 
 
 class PyramidLoss(nn.Module):
-    """A batch through the network to one number: LapSRN equation 5 for each part, added up.
+    """The network followed by its loss: LapSRN equation 5 for each scale, summed over scales.
 
-    With several devices it gives ``world`` times this device's share, so that the mean over
-    devices, which data-parallel training takes of gradients, is the whole batch's.
+    On several devices, each returns ``world_size`` times its share of the loss: data-parallel
+    training averages gradients over devices, which then gives the gradient of the whole batch.
     """
 
-    def __init__(self, model: LaplacianPyramid, recipe: Recipe, world: int = 1) -> None:
+    def __init__(self, model: LaplacianPyramid, recipe: Recipe, world_size: int = 1) -> None:
         super().__init__()
         self.model = model
         self.recipe = recipe
-        self.world = world
+        self.world_size = world_size
 
-    def forward(self, batch: list[Part]) -> Tensor:
-        """The loss, a scalar in fp32."""
-        losses = [self._part(part) for part in batch]
-        return self.world * torch.stack(losses).sum()
+    def forward(self, batch: list[ScaleBatch]) -> Tensor:
+        """The loss of a batch, a scalar in fp32."""
+        losses = [self._scale_loss(part) for part in batch]
+        return self.world_size * torch.stack(losses).sum()
 
-    def _part(self, part: Part) -> Tensor:
-        pictures = self._pictures(part)
+    def _scale_loss(self, part: ScaleBatch) -> Tensor:
+        outputs = self._outputs(part)
         total = torch.zeros((), device=part.lr.device)
         for scale, target in part.targets.items():
-            costs = penalty(pictures[scale] - target, self.recipe.loss)  # (n, 1, H, W)
+            penalties = penalty(outputs[scale] - target, self.recipe.loss)  # (n, 1, H, W)
             if self.recipe.reduction == "mean":
-                total = total + costs.sum() / (part.patches * target[0].numel())
+                total = total + penalties.sum() / (part.global_size * target[0].numel())
             else:
-                total = total + costs.sum() / self.recipe.batch_size
+                total = total + penalties.sum() / self.recipe.batch_size
         return total
 
-    def _pictures(self, part: Part) -> dict[int, Tensor]:
-        """With bf16 the features are computed in it; weights and pictures stay fp32."""
+    def _outputs(self, part: ScaleBatch) -> dict[int, Tensor]:
+        """{scale: (n, 1, H, W)}. With bf16, features are bf16; weights and pictures stay fp32."""
         if self.recipe.precision == "fp32":
             return dict(self.model(part.lr, part.scale))
         cast = {

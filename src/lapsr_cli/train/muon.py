@@ -1,4 +1,4 @@
-"""Muon: momentum whose directions all count alike, for the network's large convolutions."""
+"""The Muon optimizer: momentum with orthogonalized updates for large convolutions."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Muon", "orthogonalized"]
+__all__ = ["Muon", "orthogonalize"]
 
 MOMENTUM = 0.95
-STEP_RMS = 0.5
-"""Root mean square of an update over the learning rate: the best of 0.2, 0.5 and 1.0
+UPDATE_RMS = 0.5
+"""Root mean square of an update divided by the learning rate: the best of 0.2, 0.5 and 1.0
 (docs/benchmarks.md)."""
 BETAS = (0.9, 0.99)
 EPSILON = 1e-8
 
 _QUINTIC = (3.4445, -4.7750, 2.0315)
-_ROUNDS = 5
+_ITERATIONS = 5
 
 
 class Muon(torch.optim.Optimizer):
     """Jordan et al. 2024 (kellerjordan.github.io/posts/muon) for convolutions, Adam for the rest.
 
-    The weight of a convolution with many channels on both sides is taken as the matrix
-    (first dimension, all others). Its Nesterov momentum is replaced by the nearest matrix with
-    orthonormal rows and scaled so that an entry's root mean square is ``STEP_RMS`` times the
-    learning rate. Biases, and weights with one channel on either side, follow Adam (Kingma and Ba
-    2015). Rate and weight decay (decoupled) are those of the parameter groups.
+    The weight of a convolution with several input and several output channels is treated as the
+    matrix (first dimension, all others). Its Nesterov momentum is replaced by the nearest matrix
+    with orthonormal rows, scaled so that the root mean square of the update is ``UPDATE_RMS`` times
+    the learning rate. Biases, and weights with one channel on either side, follow Adam (Kingma and
+    Ba 2015). Learning rate and decoupled weight decay are those of the parameter groups.
     """
 
     def __init__(
@@ -39,24 +39,24 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """One step along the gradients that are there. ``closure`` is not supported."""
+        """Update all parameters that have a gradient. ``closure`` is not supported."""
         assert closure is None
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                direction = self._muon if _is_large(parameter) else self._adam
-                parameter.sub_(group["lr"] * direction(parameter, parameter.grad))
+                update = self._muon if _is_matrix(parameter) else self._adam
+                parameter.sub_(group["lr"] * update(parameter, parameter.grad))
 
     def _muon(self, parameter: Tensor, gradient: Tensor) -> Tensor:
         state: dict[str, Tensor] = self.state[parameter]
         momentum = state.setdefault("momentum", torch.zeros_like(parameter))
         momentum.lerp_(gradient, 1 - MOMENTUM)
-        ahead = gradient.lerp(momentum, MOMENTUM)
-        matrix = ahead.flatten(1)  # (C, C kh kw)
-        scale = STEP_RMS * math.sqrt(max(matrix.shape))
-        return orthogonalized(matrix).view_as(ahead).mul(scale)
+        nesterov = gradient.lerp(momentum, MOMENTUM)
+        matrix = nesterov.flatten(1)  # (C_out, C_in kh kw)
+        scale = UPDATE_RMS * math.sqrt(max(matrix.shape))
+        return orthogonalize(matrix).view_as(nesterov).mul(scale)
 
     def _adam(self, parameter: Tensor, gradient: Tensor) -> Tensor:
         state: dict[str, Tensor] = self.state[parameter]
@@ -71,19 +71,19 @@ class Muon(torch.optim.Optimizer):
         return mean / (1 - BETAS[0] ** count) / root
 
 
-def _is_large(parameter: Tensor) -> bool:
+def _is_matrix(parameter: Tensor) -> bool:
     return parameter.ndim == 4 and min(parameter.shape[:2]) > 1
 
 
-def orthogonalized(matrix: Tensor) -> Tensor:
-    """(m, n), m <= n: about the U V^T of its singular value decomposition U S V^T.
+def orthogonalize(matrix: Tensor) -> Tensor:
+    """Approximate U V^T of the singular value decomposition U S V^T of an (m, n) matrix, m <= n.
 
-    Five rounds of the quintic Newton-Schulz iteration, which bring singular values of a hundredth
-    of the largest or more to between 0.65 and 1.25: near enough for a step.
+    Five iterations of the quintic Newton-Schulz method, which bring all singular values of at least
+    a hundredth of the largest into [0.65, 1.25]: accurate enough for an update.
     """
     a, b, c = _QUINTIC
     x = matrix.div(matrix.norm().clamp(min=torch.finfo(matrix.dtype).tiny))
-    for _ in range(_ROUNDS):
+    for _ in range(_ITERATIONS):
         gram = x @ x.T  # (m, m)
         x = a * x + (b * gram + c * gram @ gram) @ x
     return x

@@ -1,4 +1,4 @@
-"""The optimizer of a recipe and its learning rate at every iteration."""
+"""The optimizer of a recipe and its learning rate schedule."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ BETAS = (0.9, 0.99)
 
 
 def build(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Two groups, weights and biases; each remembers its share of the rate in "factor"."""
+    """The optimizer with two parameter groups, weights and biases.
+
+    The key "factor" of a group is its learning rate relative to the recipe's.
+    """
     named = list(model.named_parameters())
     weights = [value for name, value in named if not name.endswith(".bias")]
     biases = [value for name, value in named if name.endswith(".bias")]
@@ -36,7 +39,8 @@ def build(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def load(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Go on from ``state``, but with the recipe's own weight decay and share of the rate."""
+    """Load a state dict, but keep the weight decay and the rate factors of ``optimizer``, which the
+    user may have changed."""
     own = [(group["weight_decay"], group["factor"]) for group in optimizer.param_groups]
     optimizer.load_state_dict(state)
     for group, (decay, factor) in zip(optimizer.param_groups, own, strict=True):
@@ -44,19 +48,19 @@ def load(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
 
 
 def rate_at(recipe: Recipe, iteration: int) -> float:
-    """The learning rate of iteration ``iteration``, counted from 0."""
+    """The learning rate of ``iteration``, counted from 0: warm-up, then the schedule."""
     if iteration < recipe.warm_up:
         return recipe.rate * (iteration + 1) / recipe.warm_up
     if recipe.schedule == "constant":
         return recipe.rate
-    least = min(recipe.rate_min, recipe.rate)
+    lowest = min(recipe.rate_min, recipe.rate)
     if recipe.schedule == "step":
-        return max(recipe.rate * recipe.rate_drop ** (iteration // recipe.rate_step), least)
+        return max(recipe.rate * recipe.rate_drop ** (iteration // recipe.rate_step), lowest)
     done = (iteration - recipe.warm_up) / max(1, recipe.iterations - recipe.warm_up)
-    return least + (recipe.rate - least) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
+    return lowest + (recipe.rate - lowest) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Give every group its share of ``rate``."""
+    """Set the learning rate of every group to ``rate`` times its factor."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["factor"]

@@ -1,4 +1,4 @@
-"""What is trained and how: one frozen object that a run can be repeated from."""
+"""The recipe of a run: the network and every hyperparameter, enough to repeat the run."""
 
 from __future__ import annotations
 
@@ -30,28 +30,35 @@ _CHOICES = {
     "precision": TrainingPrecision,
 }
 
-_FROM_ONE = ("batch_size", "iterations", "rate_step")
-_FROM_ZERO = ("warm_up", "weight_decay", "bias_rate_factor", "grad_clip", "rate_min", "seed")
+_POSITIVE = ("batch_size", "iterations", "rate_step")
+_NON_NEGATIVE = ("warm_up", "weight_decay", "bias_rate_factor", "grad_clip", "rate_min")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A network and how it is trained.
+    """A network and how it is trained. Field names are keys of config.json and of checkpoints.
 
-    ``scales``: each has an equal part of every batch and a pyramid loss of its own (MS-LapSRN
-    section 3.4); the largest gives the number of levels. ``reduction``: how a part's loss adds up,
-    "sum" over pixels and levels divided by the batch, as in the authors' files, or "mean" over the
-    pixels of each level, summed over levels. ``init``: a model to start from; without it
-    ``initialization`` draws the weights, "paper" as the authors did, "scaled" so that signals keep
-    their size. ``patch_size``: side of an HR patch. ``scale_augmentation``: patches are taken
-    from pictures shrunk to this or more, in steps of a tenth (1 is off). ``rate``: learning rate;
-    "step" multiplies it by ``rate_drop`` every ``rate_step`` iterations, "cosine" follows half a
-    wave from ``rate`` to ``rate_min`` over all ``iterations``; both begin with ``warm_up``
-    iterations of linear growth. ``bias_rate_factor``: rate of biases over ``rate``. ``ema``: decay
-    of the moving average of the weights, 0 is none. ``grad_clip``: largest norm of the gradient, 0
-    is any. ``degrade``: what LR patches suffer besides shrinking.
+    ``scales``: the scales to train, each with an equal part of every batch and a pyramid loss of
+    its own (MS-LapSRN section 3.4); the largest determines the number of levels. ``init``: name or
+    file of a model to start from; without it, weights are drawn as ``initialization`` says: "paper"
+    as by the authors, "scaled" so that features keep the variance of the input.
 
-    Raises UsageError, naming the flag, for values that cannot work.
+    ``loss``: penalty per pixel. ``reduction``: "sum" over pixels and levels divided by the batch
+    size, as in the authors' code, or "mean" over the pixels of each level, summed over levels.
+
+    ``patch_size``: side of an HR patch in pixels. ``batch_size``: patches per iteration on all
+    devices together. ``scale_augmentation``: pictures are downscaled by a random factor from this
+    to 1, in steps of 0.1; 1 turns it off. ``degrade``: degradation of LR patches beyond
+    downscaling, see `Degradation.parse`.
+
+    ``rate``: learning rate. ``schedule``: "step" multiplies it by ``rate_drop`` every ``rate_step``
+    iterations, but not below ``rate_min``; "cosine" lowers it from ``rate`` to ``rate_min`` over
+    ``iterations``, in half a period. ``warm_up``: iterations of linear increase at the start.
+    ``bias_rate_factor``: learning rate of biases divided by ``rate``. ``ema``: decay of the moving
+    average of the weights; 0 turns it off. ``grad_clip``: maximum norm of the gradient; 0 turns
+    clipping off. ``precision``: of the features.
+
+    Raises UsageError, with the flag in its message, for invalid values.
     """
 
     network: PyramidConfig = field(default_factory=PyramidConfig)
@@ -84,29 +91,38 @@ class Recipe:
             if getattr(self, name) not in get_args(kind):
                 allowed = ", ".join(get_args(kind))
                 raise UsageError(f"--{name} {getattr(self, name)}: must be one of {allowed}")
-        for name in _FROM_ONE:
+        self._check_ranges()
+        self._check_scales()
+        self._check_patches()
+        self.degradation  # noqa: B018 (parsed for its errors)
+
+    def _check_ranges(self) -> None:
+        for name in _POSITIVE:
             if not getattr(self, name) >= 1:
                 raise UsageError(f"{flag_of(name)} {getattr(self, name)}: must be at least 1")
-        for name in _FROM_ZERO:
-            limit = 2**63 if name == "seed" else math.inf
-            if not 0 <= getattr(self, name) < limit:
+        for name in _NON_NEGATIVE:
+            if not 0 <= getattr(self, name) < math.inf:
                 raise UsageError(
-                    f"{flag_of(name)} {getattr(self, name)}: must be at least 0 and below {limit}"
+                    f"{flag_of(name)} {getattr(self, name)}: must be finite and at least 0"
                 )
+        if not 0 <= self.seed < 2**63:
+            raise UsageError(f"--seed {self.seed}: must be at least 0 and less than 2^63")
         self._check_scales()
         if self.patch_size < 16 or self.patch_size % 8:
-            raise UsageError(f"--patch-size {self.patch_size}: must be a multiple of 8 from 16")
+            raise UsageError(
+                f"--patch-size {self.patch_size}: must be a multiple of 8, at least 16"
+            )
         if self.batch_size < len(self.scales):
-            raise UsageError(f"--batch-size {self.batch_size}: less than a patch for each scale")
+            raise UsageError(
+                f"--batch-size {self.batch_size}: must be at least {len(self.scales)},"
+                " one patch per scale"
+            )
         if not 0 < self.rate < math.inf:
-            raise UsageError(f"--lr {self.rate}: must be above 0")
+            raise UsageError(f"--lr {self.rate}: must be finite and greater than 0")
         if not 0 <= self.ema < 1:
-            raise UsageError(f"--ema {self.ema}: must be from 0 to below 1")
+            raise UsageError(f"--ema {self.ema}: must be at least 0 and less than 1")
         if not 0 < self.rate_drop <= 1:
-            raise UsageError(f"--lr-drop {self.rate_drop}: must be above 0 and at most 1")
-        if not 0.1 <= self.scale_augmentation <= 1:
-            raise UsageError(f"--scale-augmentation {self.scale_augmentation}: must be 0.1 to 1")
-        self.degradation  # noqa: B018 (parsed for its errors)
+            raise UsageError(f"--lr-drop {self.rate_drop}: must be greater than 0 and at most 1")
 
     def _check_scales(self) -> None:
         if not self.scales or not set(self.scales) <= {2, 4, 8}:
@@ -114,13 +130,28 @@ class Recipe:
         for scale in self.scales:
             if scale not in self.network.scales:
                 raise UsageError(
-                    f"--scales {self.scales_text}: {self.network.title} makes the scales"
-                    f" {', '.join(map(str, self.network.scales))}"
+                    f"--scales {self.scales_text}: {self.network.title} has no {scale}x output,"
+                    f" only {', '.join(f'{each}x' for each in self.network.scales)}"
                 )
+
+    def _check_patches(self) -> None:
+        if self.patch_size < 16 or self.patch_size % 8:
+            raise UsageError(
+                f"--patch-size {self.patch_size}: must be a multiple of 8, at least 16"
+            )
+        if self.batch_size < len(self.scales):
+            raise UsageError(
+                f"--batch-size {self.batch_size}: must be at least {len(self.scales)},"
+                " one patch per scale"
+            )
+        if not 0.1 <= self.scale_augmentation <= 1:
+            raise UsageError(
+                f"--scale-augmentation {self.scale_augmentation}: must be between 0.1 and 1"
+            )
 
     @property
     def scales_text(self) -> str:
-        """The scales as on the command line."""
+        """The scales as on the command line, e.g. "2,4,8"."""
         return ",".join(map(str, self.scales))
 
     @property
@@ -129,18 +160,18 @@ class Recipe:
         return Degradation.parse(self.degrade)
 
     def to_json(self) -> dict[str, Any]:
-        """A dict that JSON holds and ``from_json`` reads."""
+        """The recipe as a dict for JSON, which ``from_json`` reads."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Recipe:
-        """The inverse of ``to_json``. Raises UsageError or TypeError for what is no recipe."""
+        """The inverse of ``to_json``. Raises UsageError or TypeError if it is not a recipe."""
         network = PyramidConfig(**values["network"])
         return cls(**{**values, "network": network, "scales": tuple(values["scales"])})
 
 
 def flag_of(name: str) -> str:
-    """What a field is called on the command line: "bias_rate_factor" is --bias-lr-factor."""
+    """The flag of a field: "--bias-lr-factor" for "bias_rate_factor"."""
     return "--" + name.replace("rate", "lr").replace("_", "-")
 
 
@@ -163,8 +194,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "modern": {},
 }
-"""What the named recipes change of Recipe's defaults.
+"""The fields of each preset that differ from the defaults of Recipe.
 
-"paper": MS-LapSRN section 4.1 and the authors' init_MSLapSRN_opts.m: SGD with momentum 0.9, rate
-5e-6 halved every 100 epochs of 1,000 iterations and never below 1e-6. "modern": the defaults.
+"paper": MS-LapSRN section 4.1 and the authors' init_MSLapSRN_opts.m: SGD with momentum 0.9,
+learning rate 5e-6, halved every 100 epochs of 1,000 iterations, never below 1e-6. "modern": the
+defaults.
 """

@@ -1,4 +1,4 @@
-"""From what the user asked for and what the run folder holds to a trainer that is ready to go."""
+"""From the user's options and the run directory to a trainer that is ready to run."""
 
 from __future__ import annotations
 
@@ -16,30 +16,29 @@ import numpy as np
 import torch
 
 from lapsr_cli import __version__, weights
-from lapsr_cli.device.memory import free_memory
+from lapsr_cli.device.memory import MemoryPolicy
 from lapsr_cli.device.selection import Device, training_precision
 from lapsr_cli.errors import UsageError
 from lapsr_cli.network.pyramid import PyramidConfig
-from lapsr_cli.train.dataset import Pictures, load, paths_in
-from lapsr_cli.train.distributed import Ranks
-from lapsr_cli.train.loop import Pace, Trainer
+from lapsr_cli.train.dataset import Dataset, load, picture_paths
+from lapsr_cli.train.distributed import ProcessGroup
+from lapsr_cli.train.loop import LoopOptions, Trainer
 from lapsr_cli.train.recipe import PRESETS, Recipe, flag_of
-from lapsr_cli.train.run_dir import RunFolder
-from lapsr_cli.train.validation import Validator, open_sets
+from lapsr_cli.train.run_dir import RunDirectory
+from lapsr_cli.train.validation import Validator, load_validation_sets
 
-__all__ = ["ResolvedRun", "TrainOptions", "begin", "settle"]
+__all__ = ["ResolvedRun", "TrainOptions", "build_trainer", "resolve"]
 
 _DEFAULT_PRESET = "modern"
-_MEMORY_SHARE = 0.4
-"""Of the free memory for the pictures before they are mapped; joining them takes it twice."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
-    """What the user gave, and nothing else: the rest comes from the preset or from the run.
+    """The options that the user gave; the others come from the preset or the run directory.
 
-    ``network``: fields of PyramidConfig but levels, which the scales give. ``recipe``: fields of
-    Recipe. ``resume``: True must find a run in the folder, False must not, None takes either.
+    ``network``: fields of PyramidConfig except ``levels``, which follows from the scales.
+    ``recipe``: fields of Recipe. ``resume``: True requires an existing run, False refuses one, None
+    resumes if there is one.
     """
 
     data: tuple[str, ...] = ()
@@ -52,7 +51,10 @@ class TrainOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedRun:
-    """What will be done, and what was changed of a run that goes on, in words."""
+    """A run with all options resolved.
+
+    ``changes``: for a resumed run, the options that differ from its earlier sessions, as text.
+    """
 
     recipe: Recipe
     preset: str
@@ -62,159 +64,168 @@ class ResolvedRun:
     changes: tuple[str, ...] = ()
 
 
-def settle(folder: RunFolder, wishes: TrainOptions, device: Device) -> ResolvedRun:
-    """A new run, or the one in the folder with the user's changes.
+def resolve(run_dir: RunDirectory, options: TrainOptions, device: Device) -> ResolvedRun:
+    """A new run, or the run in the directory with the user's changes.
 
-    Raises UsageError for what cannot be: a run where none may be or none where one must be,
-    another network or start than the run's, no pictures named.
+    Raises UsageError if ``options.resume`` contradicts the directory, if the network, the scales,
+    the optimizer or the initial model would change, and if there is no training data.
     """
-    if wishes.resume is False and folder.holds_a_run:
-        raise UsageError(f"-o/--output {folder.path}: holds a run, and --no-resume was given")
-    if wishes.resume and not folder.holds_a_run:
-        raise UsageError(f"--resume: {folder.path} holds no run ({folder.last} is not there)")
-    return _resumed(folder, wishes) if folder.holds_a_run else _new(wishes, device)
+    if options.resume is False and run_dir.has_checkpoint:
+        raise UsageError(f"-o/--output {run_dir.path}: contains a run, but --no-resume was given")
+    if options.resume and not run_dir.has_checkpoint:
+        raise UsageError(
+            f"--resume: {run_dir.path} contains no run ({run_dir.last} does not exist)"
+        )
+    return _resumed(run_dir, options) if run_dir.has_checkpoint else _new(options, device)
 
 
-def _new(wishes: TrainOptions, device: Device) -> ResolvedRun:
-    if not wishes.data:
-        raise UsageError("--data is missing: name folders of pictures to train on")
-    preset = wishes.preset or _DEFAULT_PRESET
+def _new(options: TrainOptions, device: Device) -> ResolvedRun:
+    if not options.data:
+        raise UsageError("--data is required: a folder of pictures to train on")
+    preset = options.preset or _DEFAULT_PRESET
     if preset not in PRESETS:
         raise UsageError(f"--preset {preset}: must be one of {', '.join(PRESETS)}")
     fast = {"precision": training_precision(device.torch_device)}
-    values = {**fast, **PRESETS[preset], **wishes.recipe}
-    recipe = Recipe(network=_network(wishes), **values)
-    data, val = _absolute(wishes.data), _absolute(wishes.val)
+    values = {**fast, **PRESETS[preset], **options.recipe}
+    recipe = Recipe(network=_network(options), **values)
+    data, val = _absolute(options.data), _absolute(options.val)
     return ResolvedRun(recipe=recipe, preset=preset, data=data, val=val, resumed=False)
 
 
 def _absolute(folders: Sequence[str]) -> tuple[str, ...]:
-    """So that a run can go on from another working directory."""
+    """Absolute paths, so that a run can be resumed from another working directory."""
     return tuple(os.path.abspath(folder) for folder in folders)  # noqa: PTH100 (patterns too)
 
 
-def _network(wishes: TrainOptions) -> PyramidConfig:
-    """The network of the flags, on top of that of --init; the scales give the levels."""
-    scales = wishes.recipe.get("scales", Recipe.scales)
-    values = dict(wishes.network)
+def _network(options: TrainOptions) -> PyramidConfig:
+    """The network of --init, overridden by the flags; --scales determines the number of levels."""
+    scales = options.recipe.get("scales", Recipe.scales)
+    values = dict(options.network)
     if not values.get("shared", True):
         values = {"recursions": 1, "skip": "ns", "depth": 10 if max(scales) < 8 else 5, **values}
-    if init := wishes.recipe.get("init"):
+    if init := options.recipe.get("init"):
         values = {**asdict(weights.read_file(weights.obtain(init)).config), **values}
     return PyramidConfig(**{**values, "levels": max(scales, default=8).bit_length() - 1})
 
 
-def _resumed(folder: RunFolder, wishes: TrainOptions) -> ResolvedRun:
-    config = folder.read_config()
+def _resumed(run_dir: RunDirectory, options: TrainOptions) -> ResolvedRun:
+    config = run_dir.read_config()
     saved = Recipe.from_json(config["recipe"])
-    if wishes.preset not in (None, config["preset"]):
-        raise UsageError(f"--preset {wishes.preset}: {folder.path} began with {config['preset']}")
-    for name, value in wishes.network.items():
+    if options.preset not in (None, config["preset"]):
+        raise UsageError(
+            f"--preset {options.preset}: the run in {run_dir.path} uses {config['preset']}"
+        )
+    for name, value in options.network.items():
         if getattr(saved.network, name) != value:
             raise UsageError(
-                f"-o/--output {folder.path}: holds a run of {saved.network.title}, which has"
-                f" {name} {getattr(saved.network, name)}, not {value}; give another folder"
+                f"-o/--output {run_dir.path}: contains a run of {saved.network.title}, which has"
+                f" {name} {getattr(saved.network, name)}, not {value}; choose another folder"
             )
     for name in ("scales", "init", "optimizer"):
-        if name in wishes.recipe and wishes.recipe[name] != getattr(saved, name):
+        if name in options.recipe and options.recipe[name] != getattr(saved, name):
             raise UsageError(
-                f"-o/--output {folder.path}: its run has {name} {getattr(saved, name)}, not"
-                f" {wishes.recipe[name]}; give another folder"
+                f"-o/--output {run_dir.path}: contains a run with {name} {getattr(saved, name)},"
+                f" not {options.recipe[name]}; choose another folder"
             )
-    changed = {k: v for k, v in wishes.recipe.items() if v != getattr(saved, k)}
+    changed = {k: v for k, v in options.recipe.items() if v != getattr(saved, k)}
     changes = [f"{flag_of(k)} {v} (was {getattr(saved, k)})" for k, v in changed.items()]
     for name, given, before in (
-        ("data", _absolute(wishes.data), config["data"]),
-        ("val", _absolute(wishes.val), config["val"]),
+        ("data", _absolute(options.data), config["data"]),
+        ("val", _absolute(options.val), config["val"]),
     ):
         if given and given != before:
             changes.append(f"--{name} {' '.join(given)} (was {' '.join(before)})")
     return ResolvedRun(
         recipe=Recipe(**{**vars(saved), **changed}),
         preset=config["preset"],
-        data=_absolute(wishes.data) or config["data"],
-        val=_absolute(wishes.val) or config["val"],
+        data=_absolute(options.data) or config["data"],
+        val=_absolute(options.val) or config["val"],
         resumed=True,
         changes=tuple(changes),
     )
 
 
-def begin(
-    settled: ResolvedRun,
-    folder: RunFolder,
+def build_trainer(
+    run: ResolvedRun,
+    run_dir: RunDirectory,
     device: Device,
-    ranks: Ranks,
+    group: ProcessGroup,
     *,
-    pace: Pace,
+    options: LoopOptions,
     started: float,
     command: Sequence[str],
     memory: int | None = None,
     compiled: bool = False,
 ) -> Trainer:
-    """Read the pictures and set up the trainer, at its last checkpoint if there is one.
+    """Load the pictures, set up the trainer, resume from the last checkpoint and write config.json.
 
-    ``started``: when, by the monotonic clock, the time of the run began to count. ``memory``: bytes
-    that the pictures may take before they are mapped from the disk; None is 0.4 of what is free.
-    ``device`` should be fp32: validation takes it as it is, training has the recipe's precision.
+    ``started``: value of the monotonic clock at which the time limit starts. ``command``: the
+    command line, recorded in config.json. ``memory``: bytes of pictures on all ranks before they
+    are memory-mapped; None leaves it to the memory policy. ``device`` should be fp32: it is used
+    for validation; training uses the recipe's precision.
+
+    Raises UsageError for a batch without a patch per scale and device, NothingMatched and
+    PictureError for missing or unusable pictures, TrainingError for an invalid checkpoint.
     """
-    recipe = settled.recipe
-    if recipe.batch_size < len(recipe.scales) * ranks.world:
+    recipe = run.recipe
+    smallest = len(recipe.scales) * group.world_size
+    if recipe.batch_size < smallest:
         raise UsageError(
-            f"--batch-size {recipe.batch_size}: less than a patch for each of"
-            f" {len(recipe.scales)} scales on each of {ranks.world} devices"
+            f"--batch-size {recipe.batch_size}: must be at least {smallest}, one patch for each of"
+            f" {len(recipe.scales)} scales on each of {group.world_size} devices"
         )
-    spill = folder.spill.with_suffix(f".{ranks.rank}")
-    free = int(free_memory(torch.device("cpu")) * _MEMORY_SHARE) if memory is None else memory
-    budget = free // ranks.world
-    paths = paths_in(settled.data, "--data", folder.path)
-    pictures = load(paths, smallest=recipe.patch_size, budget=budget, spill=spill)
-    sets = open_sets(settled.val, folder.path, max(recipe.scales))
-    harm = recipe.degradation
-    validator = Validator(sets, recipe.scales, device, ranks, harm) if sets else None
+    spill = run_dir.spill.with_suffix(f".{group.rank}")
+    cpu = torch.device("cpu")
+    budget = MemoryPolicy([cpu] * group.world_size, memory).dataset(cpu)
+    paths = picture_paths(run.data, "--data", run_dir.path)
+    dataset = load(paths, min_side=recipe.patch_size, budget=budget, spill=spill)
+    sets = load_validation_sets(run.val, run_dir.path, max(recipe.scales))
+    degradation = recipe.degradation
+    validator = Validator(sets, recipe.scales, device, group, degradation) if sets else None
     trainer = Trainer(
         recipe,
-        _on_device(pictures, device.torch_device),
+        _on_device(dataset, device.torch_device),
         validator,
-        folder,
+        run_dir,
         device,
-        ranks,
-        pace=pace,
+        group,
+        options=options,
         started=started,
         compiled=compiled,
     )
-    iteration = trainer.resume() if settled.resumed else 0
-    if ranks.leads:
+    iteration = trainer.resume() if run.resumed else 0
+    if group.is_main:
         session = {
             "from_iteration": iteration,
             "began": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "command": list(command),
             "device": str(device),
-            "devices": ranks.world,
+            "devices": group.world_size,
             "compiled": compiled,
             "versions": _versions(),
             "git": _git(),
-            "pictures": _identity(pictures),
+            "pictures": _digest(dataset),
         }
-        _write_config(folder, settled, session)
+        _write_config(run_dir, run, session)
     return trainer
 
 
-def _on_device(pictures: Pictures, device: torch.device) -> Pictures:
-    """On a GPU, all of them if its free memory is more than ample."""
-    if device.type == "cpu" or pictures.pixels.numel() > free_memory(device) * _MEMORY_SHARE:
-        return pictures
-    return pictures.to(device)
+def _on_device(dataset: Dataset, device: torch.device) -> Dataset:
+    """The dataset on the GPU if the memory policy allows it there, else where it is."""
+    if device.type == "cpu" or dataset.pixels.numel() > MemoryPolicy([device]).dataset(device):
+        return dataset
+    return dataset.to(device)
 
 
-def _write_config(folder: RunFolder, settled: ResolvedRun, session: Mapping[str, Any]) -> None:
-    earlier = folder.read_config()["sessions"] if settled.resumed else []
-    folder.write_config(
+def _write_config(run_dir: RunDirectory, run: ResolvedRun, session: Mapping[str, Any]) -> None:
+    earlier = run_dir.read_config()["sessions"] if run.resumed else []
+    run_dir.write_config(
         {
             "format": 1,
-            "preset": settled.preset,
-            "recipe": settled.recipe.to_json(),
-            "data": settled.data,
-            "val": settled.val,
+            "preset": run.preset,
+            "recipe": run.recipe.to_json(),
+            "data": run.data,
+            "val": run.val,
             "sessions": [*earlier, session],
         }
     )
@@ -231,7 +242,7 @@ def _versions() -> dict[str, str]:
 
 
 def _git() -> dict[str, Any] | None:
-    """The commit of lapsr's own source, and whether it was changed since; None if installed."""
+    """The commit of lapsr's source and whether it has uncommitted changes; None if installed."""
     try:
         commit, changes = (
             subprocess.run(
@@ -247,12 +258,12 @@ def _git() -> dict[str, Any] | None:
     return {"commit": commit, "changed": bool(changes)}
 
 
-def _identity(pictures: Pictures) -> dict[str, Any]:
-    """Enough to tell whether another run saw the same pixels in the same order."""
-    digest = hashlib.blake2b(pictures.pixels.numpy().data, digest_size=16)
-    digest.update(pictures.heights.tobytes() + pictures.widths.tobytes())
+def _digest(dataset: Dataset) -> dict[str, Any]:
+    """Enough to tell whether two runs had the same pixels in the same order."""
+    digest = hashlib.blake2b(dataset.pixels.numpy().data, digest_size=16)
+    digest.update(dataset.heights.tobytes() + dataset.widths.tobytes())
     return {
-        "count": len(pictures),
-        "pixels": pictures.pixels.numel(),
+        "count": len(dataset),
+        "pixels": dataset.pixels.numel(),
         "blake2b": digest.hexdigest(),
     }

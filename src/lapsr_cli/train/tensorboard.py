@@ -1,4 +1,4 @@
-"""The run's events for TensorBoard, where the extra [tensorboard] is installed."""
+"""TensorBoard logs, if the extra [tensorboard] is installed."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from pathlib import Path
 from lapsr_cli.errors import ResourceError
 from lapsr_cli.train.loop import Step, Stopped, Validated
 
-__all__ = ["Board"]
+__all__ = ["TensorBoardWriter"]
 
 
-class Board:
-    """Writes scalars below ``folder``. Raises ResourceError without the extra."""
+class TensorBoardWriter:
+    """Writes scalars to ``folder``. Raises ResourceError if the extra is not installed."""
 
     def __init__(self, folder: Path) -> None:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise ResourceError(
-                "--tensorboard needs the extra: pip install 'lapsr-cli[tensorboard]'"
+                "--tensorboard requires an extra: pip install 'lapsr-cli[tensorboard]'"
             ) from error
         self._writer = SummaryWriter(str(folder))
 
     def add(self, event: Step | Validated | Stopped) -> None:
-        """Write what an event tells; only logged steps count."""
+        """Write the values of an event; steps count only if they are logged."""
         add, at = self._writer.add_scalar, event.iteration
         if isinstance(event, Step) and event.logged:
             add("loss", event.loss, at)

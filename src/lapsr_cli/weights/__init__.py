@@ -1,8 +1,8 @@
-"""Models by name or by file: finding, downloading, importing.
+"""Models by name or file: finding, downloading, importing.
 
-A name is looked up in the manifest, then among imported models. Everything that comes out of
-here has been checked: size and SHA-256 of what was downloaded or embedded, SHA-256 of what was
-cached, and every tensor against the network's configuration.
+A name is looked up in the manifest, then among the imported models. Every model is verified before
+it is returned: downloaded and embedded files by size and SHA-256, cached files by SHA-256, and
+every tensor against the network's configuration.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import logging
 import os
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from filelock import FileLock
@@ -24,7 +23,7 @@ from lapsr_cli.weights import cache
 from lapsr_cli.weights.download import Retry, fetch
 from lapsr_cli.weights.manifest import Entry, embedded_folder, manifest
 from lapsr_cli.weights.matconvnet import read_mat
-from lapsr_cli.weights.stored import Weights, read_pth, read_safetensors, write_safetensors
+from lapsr_cli.weights.serialization import Weights, read_pth, read_safetensors, write_safetensors
 
 __all__ = ["calibrate", "download", "find", "import_file", "load", "obtain", "read_file"]
 
@@ -34,16 +33,17 @@ _READABLE = (".mat", ".pt", ".pth", ".safetensors")
 
 
 def load(model: str | None = None, *, offline: bool = False) -> LaplacianPyramid:
-    """The network ``model`` (a name, a file, or None for the default), ready for inference.
+    """Load the network ``model``: a name, a file, or None for the default; ready for inference.
 
-    A model that is known and not there is downloaded, unless ``offline``. Raises WeightsError.
+    A known model that is not on this machine is downloaded, unless ``offline``. Raises
+    WeightsError.
     """
     path = obtain(model or manifest().default, offline=offline)
     return read_file(path).model(str(path))
 
 
 def obtain(model: str, *, offline: bool = False) -> Path:
-    """The checked file of a model, downloaded first where that is needed and allowed."""
+    """The verified file of a model, downloaded if necessary and allowed. Raises WeightsError."""
     try:
         path = find(model)
     except ChecksumError as error:
@@ -56,9 +56,9 @@ def obtain(model: str, *, offline: bool = False) -> Path:
 
 
 def find(model: str) -> Path | None:
-    """The checked file of a model that is on this machine; None if it has to be downloaded.
+    """The verified file of a model on this machine; None if it has to be downloaded.
 
-    Raises UnknownModel for a name nobody knows and ChecksumError for a damaged file.
+    Raises UnknownModel for an unknown name, ChecksumError for a damaged file.
     """
     if os.sep in model or Path(model).suffix.lower() in _READABLE:
         if not os.path.isfile(model):
@@ -86,11 +86,13 @@ def _embedded(entry: Entry) -> Path:
     return path
 
 
-def _unknown(model: str) -> UnknownModel:
+def _unknown(name: str) -> UnknownModel:
+    if name in manifest().removed:
+        return UnknownModel(f"model {name}: {manifest().removed[name]}")
     known = [*manifest().entries, *cache.names()]
-    close = difflib.get_close_matches(model, known, n=1)
+    close = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {close[0]}?" if close else "see `lapsr weights list`"
-    return UnknownModel(f"model {model}: not known; {hint}")
+    return UnknownModel(f"model {name}: not known; {hint}")
 
 
 def download(
@@ -100,10 +102,12 @@ def download(
     retry: Retry | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Path:
-    """Download a model of the manifest, verify it, convert it, and keep it in the cache.
+    """Download a model of the manifest, verify it, convert it, and store it in the cache.
 
-    Returns at once if it is there. LAPSR_WEIGHTS_URL, a base address, takes the place of the
-    authors' server. Raises OfflineError, DownloadError, ChecksumError, WeightsError.
+    Does nothing if it is already there. LAPSR_WEIGHTS_URL, a base URL, replaces the authors'
+    server. ``progress`` is called with the number of bytes so far. Of several processes, one
+    downloads and the others wait for it. Raises UnknownModel, OfflineError, DownloadError,
+    ChecksumError, WeightsError.
     """
     entry = manifest().entries.get(name)
     if entry is None:
@@ -132,7 +136,7 @@ def download(
 
 
 def _present(name: str) -> Path | None:
-    """The cached model, if it is there and whole."""
+    """The cached model, if it is there and intact."""
     try:
         return find(name)
     except ChecksumError:
@@ -140,7 +144,7 @@ def _present(name: str) -> Path | None:
 
 
 def read_file(path: Path, config: PyramidConfig | None = None) -> Weights:
-    """Read weights by the file's ending; ``config`` for a file that does not carry its own.
+    """Read a weights file in the format of its suffix. ``config``: for files without their own.
 
     Raises WeightsError, naming the file.
     """
@@ -151,13 +155,13 @@ def read_file(path: Path, config: PyramidConfig | None = None) -> Weights:
         return read_pth(path, config)
     if suffix == ".safetensors":
         return read_safetensors(path, config)
-    raise WeightsError(f"{path}: weights are read from {', '.join(_READABLE)}")
+    raise WeightsError(f"{path}: weights must be one of {', '.join(_READABLE)}")
 
 
 def import_file(path: Path, output: Path | None = None, config: PyramidConfig | None = None) -> str:
-    """Convert a weights file and return what -m takes: a name in the cache, or ``output``.
+    """Convert a weights file; return the value for ``-m``: a name in the cache, or ``output``.
 
-    One of the authors' files gets its name in the manifest; any other the file's own. Raises
+    One of the authors' files gets its name in the manifest, any other file its own name. Raises
     WeightsError, also if another model has that name, and UsageError for a bad ``output``.
     """
     if not os.path.isfile(path):
@@ -170,19 +174,21 @@ def import_file(path: Path, output: Path | None = None, config: PyramidConfig | 
     known = manifest().by_sha256(cache.sha256_of(path))
     name = known.name if known else re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-")
     if known is None and not name:
-        raise UsageError(f"{path}: no name can be made of this; give -o/--output")
+        raise UsageError(f"{path}: its name cannot be a model name; use -o/--output")
     if known is None and (name in manifest().entries or name in cache.names()):
-        raise WeightsError(f"{path}: there is a model {name} already; give -o/--output")
+        raise WeightsError(f"{path}: a model named {name} already exists; use -o/--output")
     if known is None or not known.embedded:
         cache.store(name, weights)
     return name
 
 
 def calibrate(path: Path, output: Path) -> None:
-    """Write the weights of ``path`` at ``output`` with their ranges. Raises WeightsError, and
-    UsageError for a bad ``output``."""
+    """Write the weights of ``path`` to ``output`` with their ranges, which int8 needs.
+
+    Raises WeightsError, and UsageError for a bad ``output``.
+    """
     weights = read_file(path)
-    _write(replace(weights, ranges=ranges_of(weights.model(str(path)))), output)
+    _write(weights.with_ranges(ranges_of(weights.model(str(path)))), output)
 
 
 def _write(weights: Weights, output: Path) -> None:

@@ -1,7 +1,7 @@
-"""Where downloaded and imported models are kept, each checked again whenever it is used.
+"""The cache of downloaded and imported models, each verified again whenever it is loaded.
 
-LAPSR_HOME, or the user's cache folder, holds ``models/NAME.safetensors`` and beside each its
-checksum in the form of sha256sum, and ``downloads/`` for what is on the way.
+LAPSR_HOME, or the user's cache folder, contains ``models/NAME.safetensors``, next to each its
+checksum in the format of sha256sum, and ``downloads/`` with incomplete downloads.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ import platformdirs
 
 from lapsr_cli.errors import ChecksumError, WeightsError
 from lapsr_cli.files import atomic_write
-from lapsr_cli.weights.stored import Weights, write_safetensors
+from lapsr_cli.weights.serialization import Weights, write_safetensors
 
 __all__ = ["check", "home", "model_path", "names", "sha256_of", "store", "unusable"]
 
 
 def home() -> Path:
-    """LAPSR_HOME, or the place the system has for a user's caches."""
+    """LAPSR_HOME, or the operating system's folder for a user's caches."""
     return Path(os.environ.get("LAPSR_HOME") or platformdirs.user_cache_path("lapsr"))
 
 
 def model_path(name: str) -> Path:
-    """Where the model ``name`` is kept, whether it is there or not."""
+    """The path of the model ``name``, whether it exists or not."""
     return home() / "models" / f"{name}.safetensors"
 
 
 def names() -> list[str]:
-    """The models in the cache. Raises WeightsError if it cannot be looked into."""
+    """The names of the models in the cache. Raises WeightsError if it cannot be read."""
     try:
         return sorted(path.stem for path in (home() / "models").glob("*.safetensors"))
     except OSError as error:
@@ -39,28 +39,28 @@ def names() -> list[str]:
 
 
 def store(name: str, weights: Weights) -> Path:
-    """Keep ``weights`` as ``name``. Raises WeightsError if the cache cannot be written.
+    """Store ``weights`` as ``name``. Raises WeightsError if the cache cannot be written.
 
-    The checksum goes first: a kill between the two leaves a model that is not there, or one that
-    is found not to match and made again, never one that passes unchecked.
+    The checksum is written first. If the process is killed in between, the model is absent, or does
+    not match its checksum and is made again; it is never used unverified.
     """
     path = model_path(name)
-    draft = path.with_name(f".{name}.{os.getpid()}.safetensors.part")
+    temporary = path.with_name(f".{name}.{os.getpid()}.safetensors.part")
     try:
-        write_safetensors(weights, draft)
+        write_safetensors(weights, temporary)
         with atomic_write(_checksum_path(path)) as file:
-            file.write(f"{sha256_of(draft)}  {path.name}\n".encode())
-        draft.replace(path)
+            file.write(f"{sha256_of(temporary)}  {path.name}\n".encode())
+        temporary.replace(path)
     except OSError as error:
         raise unusable(error) from error
     finally:
         with suppress(OSError):
-            draft.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
     return path
 
 
 def check(path: Path) -> None:
-    """Raise ChecksumError if a cached model is not, byte for byte, what was stored."""
+    """Raise ChecksumError if a cached model is not byte for byte what was stored."""
     try:
         expected = _checksum_path(path).read_text(encoding="ascii").split()[0]
     except (OSError, IndexError, UnicodeDecodeError) as error:
@@ -70,7 +70,7 @@ def check(path: Path) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
+    """The SHA-256 of a file in hexadecimal. Raises OSError."""
     with path.open("rb") as file:
         digest = hashlib.sha256()
         for block in iter(lambda: file.read(1 << 20), b""):
@@ -79,10 +79,10 @@ def sha256_of(path: Path) -> str:
 
 
 def unusable(error: OSError) -> WeightsError:
-    """What to say when the cache cannot be read or written."""
+    """The error for a cache that cannot be read or written."""
     return WeightsError(
-        f"{home()}: the model cache cannot be used ({error.strerror or error});"
-        " set LAPSR_HOME to a folder that can"
+        f"{home()}: the model cache is not accessible ({error.strerror or error});"
+        " set LAPSR_HOME to another folder"
     )
 
 

@@ -1,7 +1,7 @@
-"""Getting a file over HTTP so that it is either whole and verified or not there.
+"""HTTP downloads that are either complete and verified or absent.
 
-An interrupted download goes on where it stopped (Range), in this run or a later one. Proxies are
-those of the environment (HTTPS_PROXY, NO_PROXY). One process downloads, others wait for it.
+An interrupted download resumes where it stopped (Range), in this run or a later one. Proxies are
+taken from the environment (HTTPS_PROXY, NO_PROXY).
 """
 
 from __future__ import annotations
@@ -13,17 +13,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
-import requests
+from typing import TYPE_CHECKING
 
 from lapsr_cli.errors import ChecksumError, DownloadError
 from lapsr_cli.weights.cache import sha256_of
+
+if TYPE_CHECKING:
+    import requests
 
 __all__ = ["Retry", "fetch"]
 
 log = logging.getLogger(__name__)
 
-_BLOCK = 1 << 12  # what is lost at most when a connection breaks
+_BLOCK = 1 << 12  # bytes; at most one block is lost when a connection breaks
 _PARTIAL_CONTENT = 206
 _RANGE_NOT_SATISFIABLE = 416
 _WORTH_RETRYING = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -31,8 +33,12 @@ _WORTH_RETRYING = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 @dataclass(frozen=True, kw_only=True)
 class Retry:
-    """How stubborn to be: ``attempts`` in all, ``backoff`` seconds before the second, doubling
-    after that, never more than ``longest_wait`` seconds, ``timeout`` seconds without a byte."""
+    """When to retry.
+
+    ``attempts``: in total. ``backoff``: seconds before the second attempt, doubled for each further
+    one. ``longest_wait``: the longest delay between two attempts, in seconds, also if the server
+    asks for more. ``timeout``: seconds without receiving a byte.
+    """
 
     attempts: int = 5
     backoff: float = 0.5
@@ -40,12 +46,12 @@ class Retry:
     timeout: float = 30.0
 
 
-class _TryAgain(Exception):
-    """This attempt failed in a way that another may not; ``wait`` is the server's wish, in s."""
+class _Retriable(Exception):
+    """An attempt failed but another may succeed. ``delay``: seconds, if the server asks for it."""
 
-    def __init__(self, reason: str, wait: float | None = None) -> None:
+    def __init__(self, reason: str, delay: float | None = None) -> None:
         super().__init__(reason)
-        self.wait = wait
+        self.delay = delay
 
 
 def fetch(
@@ -57,10 +63,11 @@ def fetch(
     retry: Retry | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> None:
-    """Bring ``url`` to the file ``part``: ``size`` bytes with this ``sha256``, or an error.
+    """Download ``url`` to the file ``part``, which must come to ``size`` bytes with ``sha256``.
 
-    What ``part`` already holds is taken as the beginning. ``progress`` is called with the bytes
-    there so far. Raises DownloadError, ChecksumError, and OSError if ``part`` cannot be written.
+    Whatever ``part`` already contains is taken as the beginning. ``progress`` is called with the
+    number of bytes so far. Raises DownloadError, ChecksumError, and OSError if ``part`` cannot be
+    written.
     """
     retry = retry or Retry()
     reason = ""
@@ -68,19 +75,19 @@ def fetch(
         resumed = part.exists() and part.stat().st_size > 0
         try:
             _get_rest(url, part, size, retry.timeout, progress)
-        except _TryAgain as failure:
+        except _Retriable as failure:
             reason = str(failure)
             if attempt < retry.attempts:
-                wait = _wait(failure, attempt, retry)
-                log.warning("%s: %s; trying again in %.1f s", url, reason, wait)
-                time.sleep(wait)
+                delay = _delay(failure, attempt, retry)
+                log.warning("%s: %s; trying again in %.1f s", url, reason, delay)
+                time.sleep(delay)
             continue
         if part.stat().st_size == size and sha256_of(part) == sha256:
             return
         part.unlink()
         if not resumed:
-            raise ChecksumError(f"{url}: the bytes served are not the model (SHA-256 differs)")
-        reason = "the continued file had a wrong SHA-256"
+            raise ChecksumError(f"{url}: the server sent a different file (SHA-256 differs)")
+        reason = "the resumed file had a wrong SHA-256"
         log.warning("%s: %s; starting over", url, reason)
     raise DownloadError(f"{url}: {reason} ({retry.attempts} attempts)")
 
@@ -88,7 +95,9 @@ def fetch(
 def _get_rest(
     url: str, part: Path, size: int, timeout: float, progress: Callable[[int], None]
 ) -> None:
-    """One request for the bytes that ``part`` still lacks."""
+    """Make one request for the missing bytes. Raises DownloadError and _Retriable."""
+    import requests  # only for downloads: it takes long to load, and adds warnings filters
+
     have = part.stat().st_size if part.exists() else 0
     if have >= size:
         return
@@ -99,26 +108,26 @@ def _get_rest(
         with requests.get(url, headers=headers, timeout=timeout, stream=True) as response:
             if response.status_code == _RANGE_NOT_SATISFIABLE:
                 part.unlink()
-                raise _TryAgain("the server cannot continue there")
+                raise _Retriable("the server cannot resume there")
             if response.status_code in _WORTH_RETRYING:
-                raise _TryAgain(f"HTTP {response.status_code}", _retry_after(response))
+                raise _Retriable(f"HTTP {response.status_code}", _retry_after(response))
             if not response.ok:
                 raise DownloadError(f"{url}: HTTP {response.status_code} {response.reason}")
-            if not _continues(response, have):
+            if not _resumes(response, have):
                 have = 0
             _receive(response, part, have, size, progress)
     except ValueError as error:
-        # requests' errors for addresses, of proxies and redirects too, and those of urllib3 and
-        # urllib that it lets through
+        # Errors of requests about addresses, including those of proxies and redirects, and errors
+        # of urllib3 and urllib that it passes on.
         raise DownloadError(f"{url}: not an HTTP address ({error})") from error
     except requests.RequestException as error:
-        raise _TryAgain(f"no connection ({_root_cause(error)})") from error
+        raise _Retriable(f"no connection ({_root_cause(error)})") from error
     if part.stat().st_size < size:
-        raise _TryAgain("the connection was cut")
+        raise _Retriable("the connection was closed early")
 
 
-def _continues(response: requests.Response, have: int) -> bool:
-    """Whether the body starts at byte ``have`` rather than at the beginning."""
+def _resumes(response: requests.Response, have: int) -> bool:
+    """Whether the body starts at byte ``have``, and not at the beginning."""
     if not have or response.status_code != _PARTIAL_CONTENT:
         return False
     return response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
@@ -140,16 +149,16 @@ def _receive(
                 return
 
 
-def _wait(failure: _TryAgain, attempt: int, retry: Retry) -> float:
-    """The server's wish, or exponential back-off with jitter, in seconds."""
-    wish = failure.wait
-    if wish is None:
-        wish = retry.backoff * 2 ** (attempt - 1) * random.uniform(0.75, 1.25)
-    return min(wish, retry.longest_wait)
+def _delay(failure: _Retriable, attempt: int, retry: Retry) -> float:
+    """What the server asked for, or exponential backoff with jitter, in seconds."""
+    delay = failure.delay
+    if delay is None:
+        delay = retry.backoff * 2 ** (attempt - 1) * random.uniform(0.75, 1.25)
+    return min(delay, retry.longest_wait)
 
 
 def _retry_after(response: requests.Response) -> float | None:
-    """Retry-After, in seconds or as a date (RFC 9110 section 10.2.3)."""
+    """Seconds from Retry-After, given as such or as a date (RFC 9110, section 10.2.3)."""
     value = response.headers.get("Retry-After", "")
     try:
         if value.isascii() and value.isdigit():

@@ -1,4 +1,4 @@
-"""Writing a model for other programs: safetensors or ONNX, by the file's ending."""
+"""Exporting a model for other programs, as safetensors or ONNX."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from torch import Tensor, nn
 from lapsr_cli.errors import ResourceError, UsageError, WeightsError
 from lapsr_cli.files import atomic_write
 from lapsr_cli.network.pyramid import LaplacianPyramid
-from lapsr_cli.weights.stored import Weights, write_safetensors
+from lapsr_cli.weights.serialization import Weights, write_safetensors
 
 __all__ = ["export", "to_onnx"]
 
 
 def export(weights: Weights, path: Path, *, source: str) -> None:
-    """Write ``weights``, read from ``source``, at ``path``.
+    """Write ``weights`` to ``path``, in the format of its suffix. ``source``: named in errors.
 
-    ONNX: input ``luma`` (1, 1, H, W) in [0, 1] with H and W free, outputs ``x2``, ``x4``, ``x8``,
-    one for each scale of the model. Raises UsageError for another ending, ResourceError where the
-    extra [onnx] is not installed, WeightsError if the file cannot be written.
+    ONNX: input ``luma`` (1, 1, H, W) in [0, 1] with dynamic H and W; outputs ``x2``, ``x4``,
+    ``x8``, one for each scale s of the model, (1, 1, sH, sW). Raises UsageError for other suffixes,
+    ResourceError if the extra [onnx] is not installed, WeightsError if the file cannot be written.
     """
     model = weights.model(source)
     try:
@@ -40,7 +40,7 @@ def export(weights: Weights, path: Path, *, source: str) -> None:
 
 
 class _Pictures(nn.Module):
-    """The network with its pictures as a tuple, which ONNX has names for."""
+    """The network with a tuple of outputs instead of a dict, as ONNX needs."""
 
     def __init__(self, model: LaplacianPyramid, scales: tuple[int, ...]) -> None:
         super().__init__()
@@ -57,16 +57,16 @@ def to_onnx(
     scales: tuple[int, ...] | None = None,
     size: tuple[int, int] | None = None,
 ) -> bytes:
-    """The network as an ONNX file's bytes: input ``luma`` (1, 1, H, W), outputs ``x2``, ``x4``, ...
+    """The bytes of an ONNX file: input ``luma`` (1, 1, H, W), outputs ``x2``, ``x4``, ...
 
-    ``scales``: ascending, all of the model by default. ``size``: H and W, free by default. Raises
-    ResourceError where the extra [onnx] is not installed.
+    ``scales``: ascending; all of the model by default. ``size``: H and W; dynamic by default.
+    Raises ResourceError if the extra [onnx] is not installed.
     """
     for package in ("onnx", "onnxscript"):
         if importlib.util.find_spec(package) is None:
-            raise ResourceError(f"ONNX export needs {package}: pip install 'lapsr-cli[onnx]'")
+            raise ResourceError(f"ONNX export requires {package}: pip install 'lapsr-cli[onnx]'")
     scales = scales or model.config.scales
-    free = {2: torch.export.Dim("H"), 3: torch.export.Dim("W")}
+    dynamic = {2: torch.export.Dim("H"), 3: torch.export.Dim("W")}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -77,7 +77,7 @@ def to_onnx(
             verbose=False,
             input_names=["luma"],
             output_names=[f"x{scale}" for scale in scales],
-            dynamic_shapes=None if size else (free,),
+            dynamic_shapes=None if size else (dynamic,),
         )
     assert program is not None
     return bytes(program.model_proto.SerializeToString())

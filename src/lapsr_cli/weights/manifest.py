@@ -1,4 +1,4 @@
-"""The models that lapsr knows: weights/manifest.json, the one source of truth."""
+"""The models that lapsr knows by name, from weights/manifest.json."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["Entry", "Manifest", "embedded_folder", "manifest"]
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One model: an embedded file, which is safetensors, or a file to download, which is .mat.
+    """A model: an embedded safetensors file, or a .mat file to download.
 
-    ``bytes`` and ``sha256`` are those of ``file`` as it is shipped or served. ``url`` is None for
-    an embedded model.
+    ``bytes`` and ``sha256`` are those of ``file`` as shipped or served. ``url`` is None for an
+    embedded model.
     """
 
     name: str
@@ -33,31 +33,35 @@ class Entry:
 
     @property
     def embedded(self) -> bool:
-        """Whether the file comes with lapsr itself."""
+        """Whether the file is installed with lapsr."""
         return self.url is None
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """The models by name, in the order of the file, and those used when none is named:
-    ``default``, but ``default_lossy`` for pictures from files compressed with loss."""
+    """The models by name, in the order of the file, and the names of the default models.
+
+    ``default_lossy``: the default for pictures from files with lossy compression; ``default``: for
+    all others. ``removed``: by the name of a model that earlier versions had, what became of it.
+    """
 
     default: str
     default_lossy: str
     entries: Mapping[str, Entry]
+    removed: Mapping[str, str]
 
     @property
     def defaults(self) -> tuple[str, ...]:
-        """Each once, the general one first."""
+        """The names of the default models, each once, the general one first."""
         return tuple(dict.fromkeys((self.default, self.default_lossy)))
 
     def by_sha256(self, sha256: str) -> Entry | None:
-        """The model whose file has this checksum."""
+        """The model whose file has this checksum; None if there is none."""
         return next((e for e in self.entries.values() if e.sha256 == sha256), None)
 
 
 def embedded_folder() -> Path:
-    """Where the manifest and the embedded models lie: in the wheel, or in a source checkout."""
+    """The folder of the manifest and the embedded models, in the wheel or in a source checkout."""
     package = Path(__file__).resolve().parents[1]
     installed = package / "embedded"
     return installed if installed.is_dir() else package.parents[1] / "weights"
@@ -65,11 +69,12 @@ def embedded_folder() -> Path:
 
 @cache
 def manifest() -> Manifest:
-    """Read the manifest that came with lapsr."""
+    """The manifest of this version of lapsr."""
     content = json.loads((embedded_folder() / "manifest.json").read_text(encoding="utf-8"))
     entries = [_entry(values) for values in content["models"]]
     by_name = {entry.name: entry for entry in entries}
-    return Manifest(content["default"], content["default_lossy"], by_name)
+    removed = content.get("removed", {})
+    return Manifest(content["default"], content["default_lossy"], by_name, removed)
 
 
 def _entry(values: Mapping[str, Any]) -> Entry:

@@ -1,9 +1,9 @@
 """The authors' model files: MATLAB 5 .mat, a MatConvNet DagNN.
 
-``net.params`` holds names and values; convolutions are stored (kh, kw, in, out), transposed ones
-(kh, kw, out, in), both correlations as in torch, where they are (out, in, kh, kw) and
-(in, out, kh, kw): the same permutation for both. MATLAB drops trailing axes of length 1. The
-number of recursions and the kind of skip are read from ``net.layers``, the graph.
+``net.params`` contains names and values. Convolutions are stored as (kh, kw, in, out), transposed
+ones as (kh, kw, out, in); both are correlations as in torch, where they are (out, in, kh, kw) and
+(in, out, kh, kw), so that the same permutation serves both. MATLAB drops trailing axes of length 1.
+The number of recursions and the kind of skip are read from ``net.layers``, the graph.
 Source: the files in pretrained_models/ of github.com/phoenix104104/LapSRN.
 """
 
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from lapsr_cli.errors import UsageError, WeightsError
 from lapsr_cli.network.pyramid import PyramidConfig, Skip
-from lapsr_cli.weights.stored import Weights
+from lapsr_cli.weights.serialization import Weights
 
 __all__ = ["read_mat"]
 
@@ -30,13 +30,13 @@ _LAYERS = {"upconv": "up", "residual_conv": "conv_res", "img_up": "up_image"}
 
 def read_mat(path: Path) -> Weights:
     """Read one of the authors' .mat files. Raises WeightsError for any other content."""
-    import scipy.io  # here alone: it takes longer to load than a small picture
+    import scipy.io  # only for .mat files: loading it takes longer than a small picture
 
     try:
         content = scipy.io.loadmat(path, simplify_cells=True)
     except OSError as error:
         raise WeightsError(f"{path}: {error.strerror or error}") from error
-    # scipy raises whatever its parser trips over in a damaged file.
+    # scipy raises all kinds of exceptions for damaged files.
     except Exception as error:
         raise WeightsError(f"{path}: not a MATLAB 5 file ({type(error).__name__})") from error
     try:
@@ -79,7 +79,7 @@ def _shared_config(
 
 
 def _skip(graph: Mapping[str, list[str]]) -> Skip:
-    """What is added to the second block, where shared and different source differ."""
+    """The kind of skip; shared and different source differ in what is added to the second block."""
     for name, inputs in graph.items():
         if name.endswith("level1_R2_output"):
             return "ss" if any(i.endswith("input_conv") for i in inputs) else "ds"
@@ -98,7 +98,7 @@ def _plain_config(values: Mapping[str, NDArray[np.float32]]) -> PyramidConfig:
 
 
 def _target(layer: str, levels: int) -> str:
-    """Our name of the authors' layer. LapSRN's level numbers run down: level3 comes first."""
+    """Our name of the authors' layer. LapSRN numbers its levels in descending order."""
     if layer == "input_conv":
         return "conv_in"
     level = 0
@@ -110,7 +110,7 @@ def _target(layer: str, levels: int) -> str:
 
 
 def _four_axes(target: str, value: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(kh, kw, a, b) -> (b, a, kh, kw), with the axes of length 1 that were dropped put back."""
+    """(kh, kw, a, b) -> (b, a, kh, kw), with dropped axes of length 1 restored."""
     if target == "conv_in":
         value = value.reshape(*value.shape[:2], 1, -1)
     value = value.reshape(*value.shape, *[1] * (4 - value.ndim))

@@ -1,8 +1,8 @@
-"""The same weights by other runtimes: one file each, and one door.
+"""The same weights in other runtimes, one module each.
 
-A peer gets the reference network as a user would export it, never our own rearrangement of it
-(`fused`): what is compared is what people would otherwise use. Every one computes in fp32, is
-told the number of threads, and knows the size of its input before it begins.
+Each runtime gets the reference network as a user would export it, not lapsr's fused one: the
+comparison is with what people would otherwise use. All compute in fp32, are told the number of
+threads, and know the size of the input beforehand.
 """
 
 from __future__ import annotations
@@ -10,16 +10,23 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from lapsr_cli.bench.runtimes import compiled, eager, ncnn, onnxruntime, opencv, openvino
-from lapsr_cli.bench.runtimes.peer import Luma, Peer, PeerFailed, PeerMissing, Work, failures
+from lapsr_cli.bench.runtimes.base import (
+    Luma,
+    OtherRuntime,
+    RuntimeFailed,
+    RuntimeMissing,
+    Workload,
+    errors_as_runtime_failed,
+)
 from lapsr_cli.errors import UsageError
 
 __all__ = [
-    "PEERS",
+    "RUNTIMES",
     "Luma",
-    "Peer",
-    "PeerFailed",
-    "PeerMissing",
-    "Work",
+    "OtherRuntime",
+    "RuntimeFailed",
+    "RuntimeMissing",
+    "Workload",
     "check_names",
     "load",
 ]
@@ -33,19 +40,22 @@ _LOADERS = {
     "compile": compiled.load,
 }
 
-PEERS: tuple[str, ...] = tuple(_LOADERS)
+RUNTIMES: tuple[str, ...] = tuple(_LOADERS)
 
 
 def check_names(names: Iterable[str]) -> None:
-    """Raises UsageError for a name that is not among PEERS."""
+    """Raise UsageError for a name that is not in RUNTIMES."""
     for name in names:
         if name not in _LOADERS:
-            raise UsageError(f"--against {name}: must be one of {', '.join(PEERS)}")
+            raise UsageError(f"--against {name}: must be one of {', '.join(RUNTIMES)}")
 
 
-def load(name: str, work: Work) -> Peer:
-    """The runtime ``name`` with the network loaded. Raises UsageError for a name that is none,
-    PeerMissing where its package is not installed, PeerFailed where it cannot do this work."""
+def load(name: str, workload: Workload) -> OtherRuntime:
+    """The runtime ``name`` with the workload's network loaded.
+
+    Raises UsageError for an unknown name, RuntimeMissing if its package is not installed,
+    RuntimeFailed if it cannot run this workload.
+    """
     check_names([name])
-    with failures():
-        return _LOADERS[name](work)
+    with errors_as_runtime_failed():
+        return _LOADERS[name](workload)

@@ -1,4 +1,4 @@
-"""What a peer is asked for, what it is, and why there is none."""
+"""What every other runtime is given, what it returns, and its errors."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from lapsr_cli.weights.export import to_onnx
 
 __all__ = [
     "Luma",
-    "Peer",
-    "PeerFailed",
-    "PeerMissing",
-    "Work",
-    "failures",
-    "files_that_vanish",
-    "package",
+    "OtherRuntime",
+    "RuntimeFailed",
+    "RuntimeMissing",
+    "Workload",
+    "errors_as_runtime_failed",
+    "import_package",
+    "temporary_compiler_cache",
 ]
 
 _TORCH_CACHE = "TORCHINDUCTOR_CACHE_DIR"
@@ -37,21 +37,21 @@ Luma = NDArray[np.float32]
 """One plane, (H, W), in [0, 1]."""
 
 
-class PeerFailed(Exception):
-    """Why a runtime gives no picture, on one line."""
+class RuntimeFailed(Exception):
+    """Why a runtime returns no picture, on one line."""
 
 
-class PeerMissing(PeerFailed):
-    """A runtime that is not installed; the line says what to install."""
+class RuntimeMissing(RuntimeFailed):
+    """A runtime that is not installed; the message says what to install."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Work:
-    """What every runtime is asked for, and may prepare for.
+class Workload:
+    """What every runtime computes; it may prepare for exactly this.
 
-    ``model``: the reference network in fp32 on the CPU, as a user would export it; none of our own
-    rearrangements. ``scale``: the one picture wanted. ``height``, ``width``: of the input, in
-    pixels. ``threads``: to compute with on the CPU.
+    ``model``: the reference network in fp32 on the CPU, as a user would export it, not the fused
+    one. ``scale``: the only scale computed. ``height``, ``width``: of the input, in pixels.
+    ``threads``: to use on the CPU.
     """
 
     model: LaplacianPyramid
@@ -63,57 +63,60 @@ class Work:
 
     @cached_property
     def graph(self) -> bytes:
-        """The network as ONNX, made once for all that read it: input "luma" (1, 1, H, W), its
-        size fixed, one output (1, 1, scale H, scale W). Raises PeerMissing."""
+        """The network as ONNX, exported once for all runtimes that read it: input "luma"
+        (1, 1, H, W) of fixed size, one output (1, 1, scale H, scale W). Raises RuntimeMissing."""
         try:
-            with files_that_vanish():
+            with temporary_compiler_cache():
                 return to_onnx(self.model, (self.scale,), (self.height, self.width))
         except ResourceError as error:
-            raise PeerMissing(str(error)) from error
+            raise RuntimeMissing(str(error)) from error
 
-    def on_the_cpu(self, name: str) -> None:
-        """Raises PeerFailed on another device."""
+    def require_cpu(self, name: str) -> None:
+        """Raise RuntimeFailed for any other device."""
         if self.device.type != "cpu":
-            raise PeerFailed(f"{name} is compared on the CPU alone, not on {self.device}")
+            raise RuntimeFailed(f"{name} is measured on the CPU only, not on {self.device}")
 
 
 @dataclass(frozen=True)
-class Peer:
-    """A runtime that has the network loaded, and is called with a picture."""
+class OtherRuntime:
+    """A runtime other than lapsr's that has loaded the network of a workload."""
 
     name: str
     version: str
     enlarge: Callable[[Luma], Luma]
 
     def __call__(self, luma: Luma) -> Luma:
-        """(H, W) -> (scale H, scale W), neither clamped nor rounded. Raises PeerFailed."""
-        with failures():
+        """(H, W) -> (scale H, scale W), neither clamped nor rounded. Raises RuntimeFailed."""
+        with errors_as_runtime_failed():
             return self.enlarge(luma)
 
 
-def package(name: str, install: str | None = None) -> ModuleType:
-    """Import the package ``name``; ``install`` is its name for pip. Raises PeerMissing."""
+def import_package(name: str, install: str | None = None) -> ModuleType:
+    """Import the package ``name``; ``install`` is its name on PyPI, if different. Raises
+    RuntimeMissing."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        raise PeerMissing(f"needs {install or name}: pip install 'lapsr-cli[peers]'") from error
+        raise RuntimeMissing(
+            f"requires {install or name}: pip install 'lapsr-cli[peers]'"
+        ) from error
 
 
 @contextmanager
-def failures() -> Iterator[None]:
-    """Other people's code raises what it likes: here all of it becomes PeerFailed."""
+def errors_as_runtime_failed() -> Iterator[None]:
+    """Turn any exception of third-party code into RuntimeFailed."""
     try:
         yield
-    except PeerFailed:
+    except RuntimeFailed:
         raise
     except Exception as error:
-        raise PeerFailed(one_line(error)) from error
+        raise RuntimeFailed(one_line(error)) from error
 
 
 @contextmanager
-def files_that_vanish() -> Iterator[None]:
-    """What torch's compiler writes lies in a folder that is gone afterwards; what was loaded from
-    it stays loaded."""
+def temporary_compiler_cache() -> Iterator[None]:
+    """Have torch's compiler write to a temporary folder, which is deleted at the end; code loaded
+    from it stays loaded."""
     before = os.environ.get(_TORCH_CACHE)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         os.environ[_TORCH_CACHE] = folder

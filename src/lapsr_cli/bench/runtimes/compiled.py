@@ -8,29 +8,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lapsr_cli.bench.runtimes.peer import Luma, Peer, Work, files_that_vanish
+from lapsr_cli.bench.runtimes.base import Luma, OtherRuntime, Workload, temporary_compiler_cache
 
 __all__ = ["load"]
 
 
-def load(work: Work) -> Peer:
-    """Compiled for the one size, in the layout that the compiler chooses. It needs a C++ compiler
-    for the CPU, Triton for CUDA. Raises PeerFailed where they are missing."""
-    torch.set_num_threads(work.threads)
-    model = copy.deepcopy(work.model).to(work.device)
+def load(workload: Workload) -> OtherRuntime:
+    """Compiled for one input size, in the memory layout that the compiler chooses.
 
-    def picture_of(luma: Tensor) -> Tensor:
-        picture: Tensor = model(luma, work.scale)[work.scale]
+    Needs a C++ compiler on the CPU, Triton on CUDA. Raises RuntimeFailed if they are missing.
+    """
+    torch.set_num_threads(workload.threads)
+    model = copy.deepcopy(workload.model).to(workload.device)
+
+    def largest_picture(luma: Tensor) -> Tensor:
+        picture: Tensor = model(luma, workload.scale)[workload.scale]
         return picture
 
-    compiled = torch.compile(picture_of, fullgraph=True, dynamic=False)
+    compiled = torch.compile(largest_picture, fullgraph=True, dynamic=False)
 
     def enlarge(luma: Luma) -> Luma:
         with torch.inference_mode():
-            there = torch.from_numpy(luma).to(work.device)[None, None]  # (1, 1, H, W)
-            picture: Luma = compiled(there)[0, 0].cpu().numpy()
+            on_device = torch.from_numpy(luma).to(workload.device)[None, None]  # (1, 1, H, W)
+            picture: Luma = compiled(on_device)[0, 0].cpu().numpy()
         return picture
 
-    with files_that_vanish():
-        enlarge(np.zeros((work.height, work.width), np.float32))
-    return Peer("compile", torch.__version__, enlarge)
+    with temporary_compiler_cache():
+        enlarge(np.zeros((workload.height, workload.width), np.float32))
+    return OtherRuntime("compile", torch.__version__, enlarge)

@@ -1,4 +1,4 @@
-"""torch by itself: the reference network as it is written, with nothing prepared."""
+"""torch in eager mode: the reference network as written."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ import copy
 
 import torch
 
-from lapsr_cli.bench.runtimes.peer import Luma, Peer, Work
+from lapsr_cli.bench.runtimes.base import Luma, OtherRuntime, Workload
 
 __all__ = ["load"]
 
 
-def load(work: Work) -> Peer:
-    """Plain (B, C, H, W) tensors, each operation on its own. The number of threads is torch's for
-    the whole process."""
-    torch.set_num_threads(work.threads)
-    model = copy.deepcopy(work.model).to(work.device)
+def load(workload: Workload) -> OtherRuntime:
+    """Contiguous (B, C, H, W) tensors, one operation after another. The number of threads is set
+    for torch in the whole process."""
+    torch.set_num_threads(workload.threads)
+    model = copy.deepcopy(workload.model).to(workload.device)
 
     def enlarge(luma: Luma) -> Luma:
         with torch.inference_mode():
-            there = torch.from_numpy(luma).to(work.device)[None, None]  # (1, 1, H, W)
-            picture: Luma = model(there, work.scale)[work.scale][0, 0].cpu().numpy()
+            on_device = torch.from_numpy(luma).to(workload.device)[None, None]  # (1, 1, H, W)
+            pictures = model(on_device, workload.scale)
+            picture: Luma = pictures[workload.scale][0, 0].cpu().numpy()
         return picture
 
-    return Peer("eager", torch.__version__, enlarge)
+    return OtherRuntime("eager", torch.__version__, enlarge)

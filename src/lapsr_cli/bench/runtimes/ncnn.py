@@ -1,4 +1,4 @@
-"""ncnn: the network in its own format, on the CPU."""
+"""ncnn: the network in ncnn's own format, on the CPU."""
 
 from __future__ import annotations
 
@@ -10,52 +10,58 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor, nn
 
-from lapsr_cli.bench.runtimes.peer import Luma, Peer, PeerFailed, Work, package
+from lapsr_cli.bench.runtimes.base import (
+    Luma,
+    OtherRuntime,
+    RuntimeFailed,
+    Workload,
+    import_package,
+)
 from lapsr_cli.network.pyramid import NEGATIVE_SLOPE, LaplacianPyramid, Level
 
 __all__ = ["load"]
 
 _MAGIC = 7767517
 _LEAKY_RELU = 2
-_LIST = -23300
-"""ncnn's key for parameter n where its value is a list: this minus n."""
+_ARRAY = -23300
+"""ncnn's key of parameter n, if its value is an array, is this minus n."""
 
 
-def load(work: Work) -> Peer:
-    """Winograd and packed layouts on, as they are by default; half precision off, for weights,
-    features and arithmetic. Its pools of memory were tried and gave nothing.
+def load(workload: Workload) -> OtherRuntime:
+    """Winograd and packed layouts on, which is the default; half precision off for weights,
+    features and arithmetic. ncnn's memory pools were tried and made no difference.
 
-    The graph is the one that ncnn's converter, pnnx, makes of the reference network, written here
-    so that nobody needs pnnx. Raises PeerMissing, PeerFailed.
+    The graph is the one that ncnn's converter pnnx produces from the reference network; it is
+    written here so that pnnx is not needed. Raises RuntimeMissing, RuntimeFailed.
     """
-    work.on_the_cpu("ncnn")
-    ncnn = package("ncnn")
+    workload.require_cpu("ncnn")
+    ncnn = import_package("ncnn")
     net = ncnn.Net()
     option = net.opt
-    option.num_threads = work.threads
+    option.num_threads = workload.threads
     option.use_vulkan_compute = False
     option.use_fp16_packed = option.use_fp16_storage = option.use_fp16_arithmetic = False
     option.use_bf16_packed = option.use_bf16_storage = False
-    layers = _Layers.of(work.model, work.scale)
-    _succeed(net.load_param_mem(layers.text()), "load_param_mem")
+    layers = _Layers.of(workload.model, workload.scale)
+    _check(net.load_param_mem(layers.text()), "load_param_mem")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "weights.bin"
         path.write_bytes(layers.weights())
-        _succeed(net.load_model(str(path)), "load_model")
+        _check(net.load_model(str(path)), "load_model")
 
     def enlarge(luma: Luma) -> Luma:
         run = net.create_extractor()
-        _succeed(run.input("luma", ncnn.Mat(luma[None])), "input")  # (1, H, W)
+        _check(run.input("luma", ncnn.Mat(luma[None])), "input")  # (1, H, W)
         code, picture = run.extract("picture")  # (1, scale H, scale W)
-        _succeed(code, "extract")
+        _check(code, "extract")
         enlarged: Luma = np.array(picture, copy=True)[0]
         return enlarged
 
-    return Peer("ncnn", ncnn.__version__, enlarge)
+    return OtherRuntime("ncnn", ncnn.__version__, enlarge)
 
 
 class _Layer(NamedTuple):
-    """``parameters`` as ncnn numbers them for this kind of layer."""
+    """``parameters``: "number=value" pairs, in ncnn's numbering for this kind of layer."""
 
     kind: str
     inputs: tuple[str, ...]
@@ -65,7 +71,7 @@ class _Layer(NamedTuple):
 
 class _Layers:
     """A network in ncnn's format: a line of text for each layer, and the weights in the order of
-    the lines, once for each use: ncnn knows no shared weights."""
+    the lines. Shared weights are repeated for each use, as ncnn cannot share them."""
 
     def __init__(self) -> None:
         self._layers = [_Layer("Input", (), "luma", "")]
@@ -73,7 +79,7 @@ class _Layers:
 
     @classmethod
     def of(cls, model: LaplacianPyramid, scale: int) -> _Layers:
-        """The reference network from "luma" to "picture", which is that at ``scale``."""
+        """The reference network from the blob "luma" to "picture", the output at ``scale``."""
         config, layers = model.config, cls()
         last = config.level_of(scale)
         picture = "luma"
@@ -115,25 +121,25 @@ class _Layers:
         return self._append("BinaryOp", (a, b), "0=0")
 
     def convolve(self, blob: str, conv: nn.Module, *, activated: bool = False) -> str:
-        """3x3 with zeros around, the activation after it in the same layer."""
+        """A 3x3 convolution with zero padding, its activation in the same layer."""
         assert isinstance(conv, nn.Conv2d)
-        self._keep(conv.weight, conv.bias)
-        parameters = f"4=1 {_form(conv, conv.out_channels, activated)}"
+        self._add_weights(conv.weight, conv.bias)
+        parameters = f"4=1 {_common_parameters(conv, conv.out_channels, activated)}"
         return self._append("Convolution", (blob,), parameters)
 
     def enlarge(self, blob: str, up: nn.Module, *, activated: bool = False) -> str:
-        """A transposed convolution, cut to ``stride`` times the input's height and width."""
+        """A transposed convolution, cropped to ``stride`` times the input's height and width."""
         assert isinstance(up, nn.ConvTranspose2d)
         stride = up.stride[0]
         before = (stride - 2) // 2 if up.padding == (0, 0) else stride // 2
         after = up.kernel_size[0] - stride - before
-        cut = f"4={before} 14={before} 15={after} 16={after}"
-        self._keep(up.weight.transpose(0, 1), up.bias)  # (out, in, k, k)
-        form = _form(up, up.out_channels, activated)
-        return self._append("Deconvolution", (blob,), f"3={stride} {cut} {form}")
+        crop = f"4={before} 14={before} 15={after} 16={after}"
+        self._add_weights(up.weight.transpose(0, 1), up.bias)  # (out, in, k, k)
+        common = _common_parameters(up, up.out_channels, activated)
+        return self._append("Deconvolution", (blob,), f"3={stride} {crop} {common}")
 
     def text(self) -> str:
-        """The file of layers. A blob may be read once: Split gives each reader its own."""
+        """The param file. A blob can be read only once, so Split makes a copy for each reader."""
         readers = Counter(blob for layer in self._layers for blob in layer.inputs)
         lines, read = [], Counter[str]()
         blobs = len(self._layers)
@@ -150,11 +156,11 @@ class _Layers:
         return "\n".join([str(_MAGIC), f"{len(lines)} {blobs}", *lines, ""])
 
     def weights(self) -> bytes:
-        """The file of weights: kernels (out, in, k, k), each after a zero for "in fp32", and
-        biases."""
+        """The bin file: kernels (out, in, k, k), each preceded by a zero, which means fp32, and
+        biases, both in the order in which they are used."""
         return b"".join(self._weights)
 
-    def _keep(self, kernel: Tensor, bias: Tensor | None) -> None:
+    def _add_weights(self, kernel: Tensor, bias: Tensor | None) -> None:
         self._weights.append(np.int32(0).tobytes())
         for tensor in (kernel, bias):
             if tensor is not None:
@@ -174,14 +180,15 @@ def _line(kind: str, name: str, inputs: list[str], outputs: list[str], parameter
     return " ".join([kind, name, counts, *inputs, *outputs, parameters])
 
 
-def _form(conv: nn.Conv2d | nn.ConvTranspose2d, channels: int, activated: bool) -> str:
-    """What both kinds of convolution have: channels, kernel, bias, weights, activation."""
+def _common_parameters(conv: nn.Conv2d | nn.ConvTranspose2d, channels: int, activated: bool) -> str:
+    """The parameters of both kinds of convolution: channels, kernel, bias, weights, activation."""
     bias = int(conv.bias is not None)
-    form = f"0={channels} 1={conv.kernel_size[0]} 5={bias} 6={conv.weight.numel()}"
-    return f"{form} 9={_LEAKY_RELU} {_LIST - 10}=1,{NEGATIVE_SLOPE}" if activated else form
+    common = f"0={channels} 1={conv.kernel_size[0]} 5={bias} 6={conv.weight.numel()}"
+    activation = f" 9={_LEAKY_RELU} {_ARRAY - 10}=1,{NEGATIVE_SLOPE}"
+    return common + activation if activated else common
 
 
-def _succeed(code: int, step: str) -> None:
-    """ncnn tells by a number."""
+def _check(code: int, function: str) -> None:
+    """Raise RuntimeFailed if the return code of one of ncnn's functions is not 0."""
     if code != 0:
-        raise PeerFailed(f"ncnn: {step} gave {code}")
+        raise RuntimeFailed(f"ncnn: {function} returned {code}")

@@ -1,4 +1,4 @@
-"""ONNX Runtime: the network's ONNX graph, on the CPU or by CUDA."""
+"""ONNX Runtime: the network's ONNX graph on the CPU or on CUDA."""
 
 from __future__ import annotations
 
@@ -6,42 +6,50 @@ import os
 
 import torch
 
-from lapsr_cli.bench.runtimes.peer import Luma, Peer, PeerFailed, PeerMissing, Work, package
+from lapsr_cli.bench.runtimes.base import (
+    Luma,
+    OtherRuntime,
+    RuntimeFailed,
+    RuntimeMissing,
+    Workload,
+    import_package,
+)
 
 __all__ = ["load"]
 
-_ERRORS_ALONE = 3
+_ERRORS_ONLY = 3
+"""onnxruntime's log level."""
 
 
-def load(work: Work) -> Peer:
-    """All graph optimisations, ``work.threads`` threads inside an operator, one operator at a time
-    (the network is a chain), spinning between operators as by default.
+def load(workload: Workload) -> OtherRuntime:
+    """All graph optimisations; ``workload.threads`` threads within an operator, one operator at a
+    time (the network is a chain); threads spin between operators, which is the default.
 
-    CUDA needs the package onnxruntime-gpu; copies to the device and back are counted, as for all.
-    Raises PeerMissing, PeerFailed.
+    CUDA needs the package onnxruntime-gpu; copies to and from the device are included, as for all
+    runtimes. Raises RuntimeMissing, RuntimeFailed.
     """
-    # Read when the package is loaded; without it every run is told to Microsoft since 1.29.
+    # Read at import; without it, onnxruntime 1.29 and later report every run to Microsoft.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    onnxruntime = package("onnxruntime")
-    onnxruntime.set_default_logger_severity(_ERRORS_ALONE)
+    onnxruntime = import_package("onnxruntime")
+    onnxruntime.set_default_logger_severity(_ERRORS_ONLY)
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.intra_op_num_threads = work.threads
+    options.intra_op_num_threads = workload.threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = _ERRORS_ALONE
-    provider = _provider(work.device, onnxruntime.get_available_providers())
-    session = onnxruntime.InferenceSession(work.graph, options, providers=[provider])
+    options.log_severity_level = _ERRORS_ONLY
+    provider = _provider(workload.device, onnxruntime.get_available_providers())
+    session = onnxruntime.InferenceSession(workload.graph, options, providers=[provider])
     session.disable_fallback()
-    taken = session.get_providers()[0]
-    if taken != provider[0]:
-        raise PeerFailed(f"onnxruntime took {taken} and not {provider[0]}")
+    actual = session.get_providers()[0]
+    if actual != provider[0]:
+        raise RuntimeFailed(f"onnxruntime uses {actual} instead of {provider[0]}")
 
     def enlarge(luma: Luma) -> Luma:
         picture: Luma = session.run(None, {"luma": luma[None, None]})[0][0, 0]
         return picture
 
-    return Peer("onnxruntime", onnxruntime.__version__, enlarge)
+    return OtherRuntime("onnxruntime", onnxruntime.__version__, enlarge)
 
 
 def _provider(device: torch.device, available: list[str]) -> tuple[str, dict[str, str]]:
@@ -49,7 +57,7 @@ def _provider(device: torch.device, available: list[str]) -> tuple[str, dict[str
     if device.type == "cpu":
         return "CPUExecutionProvider", {}
     if device.type != "cuda":
-        raise PeerFailed(f"onnxruntime is compared on the CPU and on CUDA, not on {device}")
+        raise RuntimeFailed(f"onnxruntime is measured on the CPU and on CUDA, not on {device}")
     if "CUDAExecutionProvider" not in available:
-        raise PeerMissing("this onnxruntime computes on the CPU alone: pip install onnxruntime-gpu")
+        raise RuntimeMissing("onnxruntime has no CUDA provider: pip install onnxruntime-gpu")
     return "CUDAExecutionProvider", {"device_id": str(device.index or 0)}

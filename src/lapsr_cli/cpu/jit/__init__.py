@@ -1,1 +1,1 @@
-"""Functions written down for LLVM and compiled while the program runs."""
+"""A small language for vector code, compiled with LLVM at run time."""

@@ -1,4 +1,4 @@
-"""LLVM (llvmlite) compiles a function for this processor."""
+"""Compiles LLVM IR for a processor and makes it callable, with llvmlite."""
 
 from __future__ import annotations
 
@@ -10,36 +10,41 @@ import llvmlite.binding as llvm
 
 from lapsr_cli.device.cpu_features import Processor
 
-__all__ = ["Function"]
+__all__ = ["CompiledFunction"]
 
 
-class Function:
-    """Compiled code. Called with addresses and numbers, from any number of threads."""
+class CompiledFunction:
+    """Machine code of the function ``f`` of a module in LLVM IR.
 
-    def __init__(self, text: str, processor: Processor, parameters: int) -> None:
-        self._text = text
+    ``parameters``: how many it has, all of 64 bits. Compiled on construction, which takes about a
+    tenth of a second. Can be called from several threads at once; a call releases the GIL.
+    """
+
+    def __init__(self, ir_text: str, processor: Processor, parameters: int) -> None:
+        self._ir_text = ir_text
         self._processor = processor
         self._parameters = parameters
-        self._entry  # noqa: B018 (compiled now, not in the first of several threads)
+        self._entry_point  # noqa: B018 (compiled now, not in the first of several threads)
 
     def __call__(self, *arguments: int) -> None:
-        """Addresses first, as its Code named them. Nothing is checked."""
-        self._entry(*arguments)
+        """Call it with addresses and integers, in the order of its parameters. Nothing is
+        checked."""
+        self._entry_point(*arguments)
 
     @cached_property
-    def _entry(self) -> Callable[..., None]:
+    def _entry_point(self) -> Callable[..., None]:
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
         machine = llvm.Target.from_default_triple().create_target_machine(
             cpu=self._processor.name, features=self._processor.features, opt=3, jit=True
         )
-        module = llvm.parse_assembly(self._text)
+        module = llvm.parse_assembly(self._ir_text)
         module.verify()
-        builder = llvm.create_pass_builder(
+        passes = llvm.create_pass_builder(
             machine, llvm.create_pipeline_tuning_options(speed_level=2)
         )
-        builder.getModulePassManager().run(module, builder)
-        self._engine = llvm.create_mcjit_compiler(module, machine)  # the code lives as long as it
+        passes.getModulePassManager().run(module, passes)
+        self._engine = llvm.create_mcjit_compiler(module, machine)  # owns the code
         self._engine.finalize_object()
         kinds = [ctypes.c_int64] * self._parameters
         return ctypes.CFUNCTYPE(None, *kinds)(self._engine.get_function_address("f"))

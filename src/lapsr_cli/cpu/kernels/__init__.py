@@ -1,1 +1,1 @@
-"""The compiled layers."""
+"""Layers of the network, compiled for the processor at hand."""

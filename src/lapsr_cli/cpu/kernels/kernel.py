@@ -1,40 +1,39 @@
-"""What compiled layers have in common: rows by their addresses, memory of each thread, and matrix
-products in registers."""
+"""What all compiled layers share: the addresses of rows, scratch memory, the activation."""
 
 from __future__ import annotations
 
 import ctypes
-import math
 import threading
 from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
-from lapsr_cli.cpu.jit.builder import FunctionBuilder, Integer, Pointer, Sums
-from lapsr_cli.cpu.jit.compiler import Function
+from lapsr_cli.cpu.jit.compiler import CompiledFunction
+from lapsr_cli.cpu.jit.values import Vector
 from lapsr_cli.device.cpu_features import Processor
+from lapsr_cli.network.pyramid import NEGATIVE_SLOPE
 
-__all__ = ["MICRO_ROWS", "Kernel", "addresses", "fits", "write_products"]
-
-MICRO_ROWS = 6
-"""Rows of a matrix product at a time: times four vectors of columns, 24 sums in 32 registers."""
+__all__ = ["Kernel", "fills_vectors", "leaky_relu", "row_addresses"]
 
 
 class Kernel:
-    """A function whose first parameter is a table of rows, and its memory for what lies between its
-    steps: ``scratch`` numbers for each thread, the last parameter but for counts."""
+    """A compiled function, with scratch memory for each thread that calls it.
 
-    def __init__(self, function: Function, dtype: torch.dtype, scratch: int) -> None:
+    Its parameters are, in this order: tables of row addresses, tensors, the scratch memory
+    (``scratch_size`` numbers of ``dtype``), and counts.
+    """
+
+    def __init__(self, function: CompiledFunction, dtype: torch.dtype, scratch_size: int) -> None:
         self._function = function
         self._dtype = dtype
-        self._size = scratch
-        self._threads = threading.local()
+        self._scratch_size = scratch_size
+        self._per_thread = threading.local()
 
     def __call__(
         self, tables: Sequence[Sequence[int]], tensors: Sequence[Tensor], *counts: int
     ) -> None:
-        """``tables``: of addresses, 0 where there is no row."""
+        """``tables``: an address for each row, 0 (null) where there is no row."""
         arrays = [(ctypes.c_int64 * len(table))(*table) for table in tables]
         self._function(
             *(ctypes.addressof(array) for array in arrays),
@@ -44,69 +43,40 @@ class Kernel:
         )
 
     def _scratch(self) -> Tensor:
-        """This thread's."""
-        if not hasattr(self._threads, "scratch"):
-            self._threads.scratch = torch.zeros(self._size, dtype=self._dtype)
-        scratch: Tensor = self._threads.scratch
+        """This thread's scratch memory."""
+        if not hasattr(self._per_thread, "scratch"):
+            self._per_thread.scratch = torch.zeros(self._scratch_size, dtype=self._dtype)
+        scratch: Tensor = self._per_thread.scratch
         return scratch
 
 
-def fits(channels: int, dtype: torch.dtype, processor: Processor) -> bool:
-    """Whether such channels fill vectors of this processor."""
+def fills_vectors(channels: int, dtype: torch.dtype, processor: Processor) -> bool:
+    """Whether ``channels`` numbers of ``dtype`` fill whole vectors of ``processor``. False for
+    dtypes other than fp32 and fp64."""
     is_float = dtype in (torch.float32, torch.float64)
     return is_float and channels % (processor.vector_bytes // dtype.itemsize) == 0
 
 
-def addresses(pieces: Iterable[Tensor], number: int) -> list[int]:
-    """Where the rows (W, C) of that picture of a batch are, from pieces (B, C, n, W) of a map,
-    channels-last, one below the other."""
+def row_addresses(pieces: Iterable[Tensor], number: int) -> list[int]:
+    """The address of every row (W, C) of picture ``number`` in a batch.
+
+    ``pieces``: consecutive rows (B, C, n, W) of a map, channels-last, from top to bottom.
+    """
     rows: list[int] = []
     for piece in pieces:
         _, channels, count, width = piece.shape
-        if not count:  # whose strides may be anything
+        if not count:  # strides of an empty tensor may be anything
             continue
-        across, beside, step, next_pixel = (n * piece.element_size() for n in piece.stride())
-        assert beside == piece.element_size() or channels == 1
-        assert next_pixel == channels * piece.element_size() or width == 1
-        first = piece.data_ptr() + number * across
-        rows += range(first, first + count * step, step)
+        batch_stride, channel_stride, row_stride, column_stride = (
+            stride * piece.element_size() for stride in piece.stride()
+        )
+        assert channel_stride == piece.element_size() or channels == 1
+        assert column_stride == channels * piece.element_size() or width == 1
+        first = piece.data_ptr() + number * batch_stride
+        rows += range(first, first + count * row_stride, row_stride)
     return rows
 
 
-def write_products(
-    code: FunctionBuilder,
-    factors: Sequence[tuple[Sequence[Pointer], Pointer]],
-    written: Sequence[Pointer],
-    channels: int,
-    bias: Pointer | None = None,
-) -> None:
-    """As many rows as are ``written``, each the sum of products: of a row (C in) and of a matrix
-    (C in, C out), both C = ``channels``, for each pair of such rows and a matrix."""
-    vectors = _vectors_at_once(code, channels)
-    with code.loop(channels, step=vectors * code.lanes) as out:
-        sums = code.sums(len(written) * vectors)
-        for rows, matrix in factors:
-            with code.loop(channels) as channel:
-                _add_products(code, sums, rows, matrix + channel * channels + out, channel)
-        for row, place in enumerate(written):
-            for number in range(vectors):
-                column = out + number * code.lanes
-                value = sums[row * vectors + number]
-                place[column] = value if bias is None else value + bias[column]
-
-
-def _add_products(
-    code: FunctionBuilder, sums: Sums, rows: Sequence[Pointer], weights: Pointer, channel: Integer
-) -> None:
-    vectors = len(sums) // len(rows)
-    weight = [weights[number * code.lanes] for number in range(vectors)]
-    for tile, row in enumerate(rows):
-        value = row.broadcast(channel)
-        for number in range(vectors):
-            sums.add_product(tile * vectors + number, value, weight[number])
-
-
-def _vectors_at_once(code: FunctionBuilder, channels: int) -> int:
-    """Their sums for every row, their weights and an input are to fit the registers."""
-    most = 4 if code.processor.registers >= 32 else 2
-    return math.gcd(channels // code.lanes, most)
+def leaky_relu(values: Vector) -> Vector:
+    """The activation of both papers."""
+    return values.maximum(NEGATIVE_SLOPE * values)

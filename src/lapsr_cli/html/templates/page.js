@@ -1,29 +1,29 @@
 "use strict";
 
-// Each example begins as pictures side by side. This lays them over each other, shows one to each
-// side of a boundary, and moves all of them together when they are enlarged.
+// Without this script, the pictures of an example are side by side. It stacks them, shows one on
+// each side of a divider, and pans all of them together when they are zoomed in.
 
-const SMALL = 480; // CSS pixels: crops start enlarged, up to this width
-const TALLEST = 0.85; // of the window, as in the style sheet
+const SMALL = 480; // CSS pixels: smaller crops start zoomed in, up to this width
+const MAX_HEIGHT = 0.85; // as a share of the window's height; page.css has the same value
 
 function compare(example) {
   const frame = example.querySelector(".frame");
   const view = example.querySelector(".view");
-  const shots = [...example.querySelectorAll(".shot")];
+  const pictures = [...example.querySelectorAll(".picture")];
   const handle = example.querySelector(".handle");
   const controls = example.querySelector(".controls");
   const width = Number(example.style.getPropertyValue("--width"));
   const height = Number(example.style.getPropertyValue("--height"));
   const shown = { left: 0, right: 1 };
-  const centre = { x: 0.5, y: 0.5 }; // of what is seen, as a share of the picture
+  const centre = { x: 0.5, y: 0.5 }; // centre of the visible part, as a share of the picture
   let zoom = 1;
 
-  function room() {
-    return { width: example.clientWidth, height: TALLEST * window.innerHeight };
+  function available() {
+    return { width: example.clientWidth, height: MAX_HEIGHT * window.innerHeight };
   }
 
   function fitting(factor) {
-    return width * factor <= room().width && height * factor <= room().height;
+    return width * factor <= available().width && height * factor <= available().height;
   }
 
   function choose(side, index) {
@@ -33,21 +33,21 @@ function compare(example) {
       controls.elements[other].value = shown[other];
     }
     shown[side] = index;
-    shots.forEach((shot, number) => {
-      shot.classList.toggle("left", number === shown.left);
-      shot.classList.toggle("right", number === shown.right);
-      shot.inert = number !== shown.left && number !== shown.right;
+    pictures.forEach((picture, number) => {
+      picture.classList.toggle("left", number === shown.left);
+      picture.classList.toggle("right", number === shown.right);
+      picture.inert = number !== shown.left && number !== shown.right;
     });
   }
 
-  function cut() {
-    frame.style.setProperty("--cut", `${handle.value}%`);
+  function moveDivider() {
+    frame.style.setProperty("--divider", `${handle.value}%`);
     handle.setAttribute("aria-valuetext", `${Math.round(handle.value)} % from the left`);
   }
 
-  function enlarge() {
+  function applyZoom() {
     const name = controls.elements.zoom.value;
-    const fit = Math.min(1, room().width / width, room().height / height);
+    const fit = Math.min(1, available().width / width, available().height / height);
     zoom = name === "fit" ? fit : parseInt(name, 10);
     example.style.setProperty("--zoom", zoom);
     example.classList.toggle("sharp", zoom >= 1);
@@ -68,7 +68,7 @@ function compare(example) {
     if (pans) {
       view.tabIndex = 0;
       view.setAttribute("role", "group");
-      view.setAttribute("aria-label", "Enlarged pictures; the arrow keys move them");
+      view.setAttribute("aria-label", "Zoomed pictures; use the arrow keys to pan");
     } else {
       view.removeAttribute("tabindex");
       view.removeAttribute("role");
@@ -82,10 +82,10 @@ function compare(example) {
     place();
   }
 
-  handle.addEventListener("input", cut);
+  handle.addEventListener("input", moveDivider);
   controls.addEventListener("submit", (event) => event.preventDefault());
   controls.addEventListener("change", (event) => {
-    if (event.target.name === "zoom") enlarge();
+    if (event.target.name === "zoom") applyZoom();
     else choose(event.target.name, Number(event.target.value));
   });
   let last = null;
@@ -111,9 +111,9 @@ function compare(example) {
   const start = [4, 2].find((factor) => width * factor <= SMALL && fitting(factor));
   if (start) controls.elements.zoom.value = `${start}x`;
   choose("left", 0);
-  cut();
-  enlarge();
-  new ResizeObserver(enlarge).observe(example);
+  moveDivider();
+  applyZoom();
+  new ResizeObserver(applyZoom).observe(example);
 }
 
 document.querySelectorAll(".example").forEach(compare);

@@ -1,8 +1,8 @@
-"""Weights files: safetensors with the network's configuration in the metadata, and .pth dicts.
+"""Weights files: safetensors with the network's configuration, and .pth state dicts.
 
-The metadata holds one key, ``lapsr``: JSON with ``format`` (1), ``config`` (the fields of
-PyramidConfig) and ``origin`` (where the weights came from, in words). Tensor names are those of
-LaplacianPyramid's state dict, and ``ranges`` in a model that was calibrated. One key only, so that
+The metadata of a safetensors file has one key, ``lapsr``: JSON with ``format`` (1), ``config`` (the
+fields of PyramidConfig) and ``origin`` (where the weights came from). Tensor names are those of
+LaplacianPyramid's state dict, and ``ranges`` in a calibrated model. There is only one key so that
 the same weights always give the same bytes.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,22 +32,38 @@ _RANGES = "ranges"
 
 @dataclass(frozen=True)
 class Weights:
-    """A network's configuration, its tensors, where they came from, and its ranges if there are
-    any: (levels, R, D, C, 2), as in LaplacianPyramid."""
+    """The configuration and the tensors of a network.
+
+    ``tensors``: LaplacianPyramid's state dict. ``origin``: where they came from, in words.
+    """
 
     config: PyramidConfig
     tensors: Mapping[str, Tensor]
     origin: str
-    ranges: Tensor | None = None
+
+    @property
+    def ranges(self) -> Tensor | None:
+        """Those of LaplacianPyramid; None if the network is not calibrated."""
+        return self.tensors.get(_RANGES)
+
+    def with_ranges(self, ranges: Tensor | None) -> Weights:
+        """The same weights with these ranges, or without any."""
+        tensors = {name: tensor for name, tensor in self.tensors.items() if name != _RANGES}
+        if ranges is not None:
+            tensors[_RANGES] = ranges
+        return replace(self, tensors=tensors)
 
     def model(self, source: str) -> LaplacianPyramid:
         """The network with these weights, fp32, for inference.
 
-        Raises WeightsMismatch, naming ``source`` and the tensor, if they do not fit.
+        Raises WeightsMismatch, naming ``source`` and the tensor, if they do not match the
+        configuration.
         """
         with torch.device("meta"):
             model = LaplacianPyramid(self.config)
         expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+        if self.ranges is not None:
+            expected[_RANGES] = self.config.ranges_shape
         given = {name: tuple(tensor.shape) for name, tensor in self.tensors.items()}
         for name, shape in expected.items():
             if name not in given:
@@ -58,83 +74,69 @@ class Weights:
                 )
             tensor = self.tensors[name]
             if tensor.layout != torch.strided or tensor.is_meta or tensor.is_complex():
-                raise WeightsMismatch(f"{source}: tensor {name} does not hold plain real numbers")
+                raise WeightsMismatch(
+                    f"{source}: tensor {name} is not a dense tensor of real numbers"
+                )
             if not tensor.float().isfinite().all():
-                raise WeightsMismatch(f"{source}: tensor {name} holds values that are not finite")
+                raise WeightsMismatch(f"{source}: tensor {name} has values that are not finite")
         if extra := sorted(given.keys() - expected.keys()):
             raise WeightsMismatch(f"{source}: tensor {extra[0]} is not part of {self.config.title}")
+        if self.ranges is not None and (self.ranges[..., 0] > self.ranges[..., 1]).any():
+            raise WeightsMismatch(f"{source}: its ranges are not ascending")
         tensors = {name: tensor.float().contiguous() for name, tensor in self.tensors.items()}
         model.load_state_dict(tensors, assign=True)
-        model.ranges = self._checked_ranges(source)
         return model.requires_grad_(False).eval()
-
-    def _checked_ranges(self, source: str) -> Tensor | None:
-        if self.ranges is None:
-            return None
-        config = self.config
-        shape = (len(config.scales), config.recursions, config.depth, config.channels, 2)
-        if self.ranges.shape != shape:
-            raise WeightsMismatch(
-                f"{source}: its ranges are {tuple(self.ranges.shape)}, but {config.title}"
-                f" has {shape}"
-            )
-        lowest, highest = self.ranges.unbind(-1)
-        if not (self.ranges.isfinite().all() and (lowest <= highest).all()):
-            raise WeightsMismatch(f"{source}: its ranges do not go from lower to higher numbers")
-        return self.ranges.float()
 
 
 def write_safetensors(weights: Weights, path: Path) -> None:
-    """Write ``weights`` at ``path``, whole or not at all. Raises OSError."""
+    """Write ``weights`` to ``path``, completely or not at all. Raises OSError."""
     about = {"format": _FORMAT, "config": asdict(weights.config), "origin": weights.origin}
-    ranges = {} if weights.ranges is None else {_RANGES: weights.ranges}
-    # A copy each: safetensors refuses tensors that share memory.
+    # Cloned, because safetensors refuses tensors that share memory.
     tensors = {
-        name: tensor.detach().cpu().contiguous().clone()
-        for name, tensor in {**weights.tensors, **ranges}.items()
+        name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.tensors.items()
     }
     with atomic_write(path) as file:
         file.write(save(tensors, metadata={_METADATA_KEY: json.dumps(about, sort_keys=True)}))
 
 
 def read_safetensors(path: Path, config: PyramidConfig | None = None) -> Weights:
-    """Read a weights file; ``config`` is used for one that does not carry its own.
+    """Read a safetensors file. ``config``: for files without one of their own.
 
-    Raises WeightsError if it cannot be read, carries no configuration or one of a later lapsr.
+    Raises WeightsError if the file cannot be read, if it has no configuration and none can be
+    inferred, or if it is from a later version of lapsr.
     """
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        raise WeightsError(f"{path}: not a whole safetensors file ({error})") from error
+        raise WeightsError(f"{path}: not a complete safetensors file ({error})") from error
     except OSError as error:
         raise WeightsError(f"{path}: {error.strerror or error}") from error
     if _METADATA_KEY not in metadata:
         return Weights(
-            config or _guess_config(tensors, str(path)), tensors, f"import of {path.name}"
+            config or _infer_config(tensors, str(path)), tensors, f"import of {path.name}"
         )
     try:
         about = json.loads(metadata[_METADATA_KEY])
         if about["format"] != _FORMAT:
             raise WeightsError(f"{path}: format {about['format']} needs a later lapsr")
-        ranges = tensors.pop(_RANGES, None)
-        return Weights(_config_from(about["config"]), tensors, str(about["origin"]), ranges)
+        return Weights(_config_from(about["config"]), tensors, str(about["origin"]))
     except (ValueError, TypeError, KeyError, AttributeError, UsageError) as error:
         raise WeightsError(f"{path}: its lapsr metadata is damaged ({error})") from error
 
 
 def read_pth(path: Path, config: PyramidConfig | None = None) -> Weights:
-    """Read a state dict saved by torch.save. Nothing in it is executed (weights_only).
+    """Read a state dict saved with torch.save; no code in it is executed (weights_only).
 
-    A prefix "module." (data-parallel training) is taken off, and a dict that holds the tensors
-    under "state_dict" or "model" is opened. Raises WeightsError for anything else.
+    The tensors may be in the dict itself, or under "state_dict" or "model". A prefix "module."
+    (data-parallel training) is removed. Raises WeightsError for anything else.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise WeightsError(f"{path}: {error.strerror or error}") from error
-    # torch raises whatever its parser trips over in a damaged file.
+    # torch raises all kinds of exceptions for damaged files.
     except Exception as error:
         raise WeightsError(f"{path}: not a state dict of tensors") from error
     for key in ("state_dict", "model"):
@@ -143,14 +145,14 @@ def read_pth(path: Path, config: PyramidConfig | None = None) -> Weights:
     if not isinstance(content, Mapping) or not content or not _all_tensors(content):
         raise WeightsError(f"{path}: not a state dict of tensors")
     tensors = {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
-    return Weights(config or _guess_config(tensors, str(path)), tensors, f"import of {path.name}")
+    return Weights(config or _infer_config(tensors, str(path)), tensors, f"import of {path.name}")
 
 
-def _guess_config(tensors: Mapping[str, Tensor], source: str) -> PyramidConfig:
-    """The configuration that tensors alone can tell: LapSRN's, which has one block and no skip.
+def _infer_config(tensors: Mapping[str, Tensor], source: str) -> PyramidConfig:
+    """Infer a LapSRN configuration, with one block and no skip, from the tensors.
 
-    Raises WeightsError for MS-LapSRN, whose recursions leave no trace in the tensors, and for
-    tensors of another network.
+    Raises WeightsError for MS-LapSRN, whose number of recursions is not visible in the tensors, and
+    for tensors of another network.
     """
     levels = {name.split(".")[1] for name in tensors if name.startswith("levels.")}
     depth = sum(name.startswith("levels.0.convs.") for name in tensors) // 2
@@ -158,7 +160,7 @@ def _guess_config(tensors: Mapping[str, Tensor], source: str) -> PyramidConfig:
         raise WeightsError(f"{source}: these are not the tensors of a LapSRN or MS-LapSRN network")
     if len(levels) == 1:
         raise WeightsError(
-            f"{source}: its tensors do not tell the number of recursions:"
+            f"{source}: the number of recursions cannot be inferred from the tensors;"
             " import it with `lapsr weights import --recursions R`"
         )
     try:

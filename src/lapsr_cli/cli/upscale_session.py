@@ -1,0 +1,138 @@
+"""One run of lapsr upscale: progress, messages, and the report."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import click
+
+from lapsr_cli.errors import INTERRUPTED, LapsrError
+
+if TYPE_CHECKING:
+    from lapsr_cli.batch.limits import Limits
+    from lapsr_cli.batch.planning import Plan, Selection
+    from lapsr_cli.batch.report import Outcome, Report
+    from lapsr_cli.cli.upscale_options import UpscaleOptions
+    from lapsr_cli.upscaler import Upscaler
+
+__all__ = ["UpscaleSession"]
+
+
+class UpscaleSession:
+    """Processes a plan and reports every outcome; the report is written however the run ends.
+
+    ``stop``: whether the user asked to stop; no picture is started after that.
+    """
+
+    def __init__(
+        self,
+        options: UpscaleOptions,
+        selection: Selection,
+        limits: Limits,
+        upscalers: list[Upscaler],
+        stop: Callable[[], bool],
+    ) -> None:
+        from lapsr_cli.batch.report import Report
+
+        self.options = options
+        self.selection = selection
+        self.limits = limits
+        self.upscalers = upscalers
+        self.stop = stop
+        self.report: Report = Report()
+        self.start = time.monotonic()
+        self.failed_fast = False
+        self.code = 1  # what the report says if an unexpected exception ends the run
+
+    def run(self, todo: Plan) -> int:
+        """Process every picture of the plan. The exit code.
+
+        Raises LapsrError if the run cannot go on.
+        """
+        from lapsr_cli.cli.console import say
+
+        try:
+            self._process(todo)
+        except LapsrError as error:
+            self.code = error.exit_code
+            say(f"stopped: {self._summary(todo)}")
+            raise
+        except KeyboardInterrupt:
+            self.code = INTERRUPTED
+            say(f"interrupted: {self._summary(todo)}")
+            self._write_report()
+            sys.stdout.flush()
+            # A pass of the network cannot be cancelled, and a normal exit would wait for it.
+            os._exit(INTERRUPTED)
+        else:
+            self.code = INTERRUPTED if self.stop() else self.report.exit_code
+            say(f"{self._ending()}{self._summary(todo)}")
+        finally:
+            self._write_report()
+        return self.code
+
+    def _process(self, todo: Plan) -> None:
+        from lapsr_cli.batch import pipeline
+        from lapsr_cli.cli.console import PictureBar
+
+        for outcome in todo.settled:
+            self._settle(outcome)
+        with PictureBar(len(todo.jobs)) as bar:
+            for outcome in pipeline.run(
+                todo.jobs,
+                self.upscalers,
+                self.selection,
+                limits=self.limits,
+                advance=bar.advance,
+                stop=lambda: self.stop() or self.failed_fast,
+            ):
+                bar.settle(outcome)
+                self._settle(outcome)
+
+    def _settle(self, outcome: Outcome) -> None:
+        """Add an outcome to the report and print what the options ask for."""
+        from lapsr_cli.cli.console import say
+
+        self.report.add(outcome)
+        for warning in outcome.warnings:
+            say(f"warning: {outcome.source}: {warning}")
+        if outcome.status == "failed":
+            say(f"failed: {outcome.message}")
+            self.failed_fast = self.options.fail_fast
+        elif self.options.verbose:
+            say(outcome.line)
+        if self.options.as_json:
+            click.echo(json.dumps(outcome.to_json()))
+
+    def _ending(self) -> str:
+        """What precedes the summary if the run ended early."""
+        if self.stop():
+            return "interrupted: "
+        return "stopped at the first failure: " if self.failed_fast else ""
+
+    def _summary(self, todo: Plan) -> str:
+        left = len(todo.jobs) + len(todo.settled) - len(self.report.outcomes)
+        rest = f", {left} not started" if left else ""
+        return self.report.summary(time.monotonic() - self.start) + rest
+
+    def _write_report(self) -> None:
+        from lapsr_cli import __version__
+        from lapsr_cli.files import atomic_write
+
+        if self.options.report_file is None:
+            return
+        about = {
+            "lapsr": __version__,
+            "models": list(self.upscalers[0].runner.runtimes),
+            "devices": [str(upscaler.device) for upscaler in self.upscalers],
+            "scales": [target.label for target in self.selection.targets],
+            "interrupted": bool(self.stop()),
+        }
+        content = self.report.to_json(about, time.monotonic() - self.start, self.code)
+        with atomic_write(self.options.report_file) as file:
+            file.write(json.dumps(content, indent=1).encode())

@@ -1,0 +1,43 @@
+"""Damaged data, and how every failure of reading a file is reported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from PIL import Image
+
+from lapsr_cli.errors import UnreadablePicture
+from lapsr_cli.text import one_line, printable
+
+__all__ = ["Damaged", "as_unreadable"]
+
+
+class Damaged(ValueError):
+    """Malformed data, or a structure that points outside its data. The message says how."""
+
+
+@contextmanager
+def as_unreadable(path: Path) -> Iterator[None]:
+    """Turn every exception of the block into an UnreadablePicture: one line that names the file."""
+    name = printable(path)
+    try:
+        yield
+    except UnreadablePicture as error:
+        raise UnreadablePicture(f"{name}: {one_line(error)}") from error
+    except MemoryError as error:
+        raise UnreadablePicture(f"{name}: not enough memory to read it") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        reason = f"refused by PIL.Image.MAX_IMAGE_PIXELS ({one_line(error)})"
+        raise UnreadablePicture(f"{name}: {reason}") from error
+    except Damaged as error:
+        raise UnreadablePicture(f"{name}: damaged ({one_line(error)})") from error
+    except OSError as error:
+        # Those of the system have strerror; Pillow raises others for truncated files.
+        reason = error.strerror or f"damaged ({one_line(error)})"
+        raise UnreadablePicture(f"{name}: {reason}") from error
+    # Decoders raise all kinds of exceptions for damaged files.
+    except Exception as error:
+        reason = f"{type(error).__name__}: {one_line(error)}"
+        raise UnreadablePicture(f"{name}: damaged ({reason})") from error

@@ -1,0 +1,128 @@
+"""TIFF files as pages (TIFF 6.0, BigTIFF): properties, validation and metadata."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from lapsr_cli.errors import UnreadablePicture
+from lapsr_cli.image_io import exif, iptc, tiff_tags
+from lapsr_cli.image_io.damage import Damaged
+from lapsr_cli.image_io.ifd import Directory, Layout, layout_of
+from lapsr_cli.image_io.photo import Metadata
+from lapsr_cli.text import one_line
+
+__all__ = ["Page", "metadata_of", "pages_of"]
+
+_MAX_PAGES = 65_536
+_LONGEST = 64
+"""Bytes of a value in any page but the first, where only a few integers are needed."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of a TIFF file. ``index``: its number among the file's directories."""
+
+    index: int
+    layout: Layout
+    directory: Directory
+
+    def _get(self, tag: int, default: int) -> int:
+        return self.directory.integer(tag, self.layout, default)
+
+    @property
+    def orientation(self) -> int:
+        """The EXIF orientation, 1 to 8."""
+        value = self._get(tiff_tags.ORIENTATION, 1)
+        return value if 1 <= value <= 8 else 1
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width after orientation, in pixels."""
+        height, width = self._get(tiff_tags.HEIGHT, 0), self._get(tiff_tags.WIDTH, 0)
+        return (width, height) if self.orientation >= 5 else (height, width)
+
+    @property
+    def channels(self) -> int:
+        """Samples per pixel as read: 3 for a palette; an unspecified extra sample is dropped."""
+        if self._get(tiff_tags.PHOTOMETRIC, 1) == 3:
+            return 3
+        colours = 1 if self._get(tiff_tags.PHOTOMETRIC, 1) < 2 else 3
+        return colours + (self._get(tiff_tags.CHANNELS, 1) > colours and self.extra != 0)
+
+    @property
+    def extra(self) -> int:
+        """The first extra sample: 0 unspecified, 1 premultiplied alpha, 2 straight alpha."""
+        return self._get(tiff_tags.EXTRA_SAMPLES, 2)
+
+    @property
+    def depth(self) -> int:
+        """Bits per sample as stored."""
+        return self._get(tiff_tags.BITS, 1)
+
+    @property
+    def needs_vips(self) -> bool:
+        """Whether libvips has to decode it: 16 bits, and compressed RGB or grey of 8 bits, because
+        the libtiff in Pillow prints to stderr when the strips are damaged."""
+        compressed = self._get(tiff_tags.COMPRESSION, 1) != 1
+        rgb_or_grey = self._get(tiff_tags.PHOTOMETRIC, 1) < 3
+        return self.depth == 16 or (self.depth == 8 and rgb_or_grey and compressed)
+
+    @property
+    def lossy(self) -> bool:
+        """Whether its strips are JPEG, WebP or the like."""
+        return self._get(tiff_tags.COMPRESSION, 1) in {6, 7, 34_892, 34_933, 50_001, 50_002}
+
+    def check(self) -> None:
+        """Raise UnreadablePicture, with the reason, for samples that a Picture cannot hold."""
+        photometric = self._get(tiff_tags.PHOTOMETRIC, 1)
+        kind = self._get(tiff_tags.SAMPLE_FORMAT, 1)
+        if photometric in {8, 9, 10}:
+            raise UnreadablePicture("CIELAB colours are not supported")
+        if kind != 1:
+            name = {2: "signed", 3: "floating-point"}.get(kind, "complex or undefined")
+            raise UnreadablePicture(f"{name} samples are not supported")
+        if self.depth not in {1, 2, 4, 8, 16}:
+            raise UnreadablePicture(f"{self.depth}-bit samples are not supported")
+        if self.depth == 16 and photometric not in {0, 1, 2}:
+            raise UnreadablePicture("16-bit samples are supported in RGB and grey only")
+
+
+def pages_of(data: bytes) -> list[Page]:
+    """The pages of a TIFF file, in order, without reduced copies of others. Raises Damaged."""
+    layout, offset = layout_of(data)
+    found: list[Page] = []
+    seen: set[int] = set()
+    parsed = 0
+    while offset and offset not in seen and len(seen) < _MAX_PAGES:
+        longest = _LONGEST if seen else None
+        directory = Directory.parse(data, layout, offset, strict=not seen, longest=longest)
+        parsed += directory.next_at - offset
+        if parsed > len(data):
+            raise Damaged("its directories overlap")
+        reduced = directory.integer(tiff_tags.SUBFILE_TYPE, layout) & 1
+        if not (found and reduced):
+            found.append(Page(len(seen), layout, directory))
+        seen.add(offset)
+        offset = directory.next
+    if not found:
+        raise Damaged("it has no page")
+    return found
+
+
+def metadata_of(data: bytes, page: Page) -> tuple[Metadata, tuple[str, ...]]:
+    """The metadata of a file's first page, not validated, and what of it cannot be parsed."""
+    entries = page.directory.entries
+    iptc_tags = (tiff_tags.IPTC, tiff_tags.PHOTOSHOP)
+    records = (iptc.records(entries[tag].value) for tag in iptc_tags if tag in entries)
+    profile, xmp = entries.get(tiff_tags.ICC_PROFILE), entries.get(tiff_tags.XMP)
+    metadata = Metadata(
+        icc_profile=profile.value if profile else None,
+        xmp=xmp.value if xmp else None,
+        iptc=next((each for each in records if each), None),
+        dpi=exif.dpi_in(page.directory, page.layout),
+    )
+    try:
+        block = exif.from_tiff(data, page.layout, page.directory)
+    except Damaged as error:
+        return metadata, (f"EXIF is damaged ({one_line(error)})",)
+    return replace(metadata, exif=block), ()

@@ -1,0 +1,97 @@
+"""Every script in benchmarks/ runs, on toy sizes, and prints what it claims to measure."""
+
+from __future__ import annotations
+
+import os
+import re
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lapsr_cli import weights
+from lapsr_cli.bench.quality import read_originals
+from lapsr_cli.device.selection import choose
+from lapsr_cli.inference.evaluation import Evaluator
+from lapsr_cli.inference.runtime import Runtime
+from tests.conftest import ROOT, draw
+
+FOLDER = ROOT / "benchmarks"
+
+
+def run(script: str, *arguments: str | Path) -> str:
+    """Standard output of a script."""
+    done = subprocess.run(
+        [sys.executable, FOLDER / script, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},  # networks this small gain nothing from threads
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def rows_of(table: str) -> list[list[str]]:
+    """The cells of a Markdown table, headings included."""
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
+    assert set("".join(rows[1])) == {"-"}
+    return rows[:1] + rows[2:]
+
+
+def test_the_readme_lists_every_script() -> None:
+    named = re.findall(r"benchmarks/(\w+\.py)", (FOLDER / "README.md").read_text(encoding="utf-8"))
+    assert sorted(named) == sorted(path.name for path in FOLDER.glob("*.py"))
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.name)
+def test_command_lines_in_the_help_use_options_of_the_script(path: Path) -> None:
+    description, _, options = run(path.name, "--help").partition("options:")
+    examples = [line for line in description.splitlines() if line.startswith("    ")]
+    used = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", "\n".join(examples)))
+    assert used
+    assert used <= set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", options))
+
+
+def test_training_speed() -> None:
+    toy = ("--rounds", "1", "--batch-size", "3", "--patch-size", "16", "--seconds", "0")
+    heading, plain, *others = rows_of(run("training_speed.py", *toy))
+    assert heading == ["variant", "patches/s", "of the plain loop", "data, share of the step"]
+    assert plain[0].startswith("plain loop")
+    assert plain[2] == "1.00"
+    assert len(others) == 4
+    for _, rate, ratio, share in (plain, *others):
+        rounding = 0.05 + 0.05 * float(ratio) + 0.005 * float(plain[1]) + 1e-3
+        assert float(rate) == pytest.approx(float(ratio) * float(plain[1]), abs=rounding)
+        assert float(share.removesuffix(" %")) > 0
+
+
+def test_photo_quality(tiny: Path, tmp_path: Path) -> None:
+    """Quality 0 is the protocol itself; compression costs PSNR."""
+    draw(tmp_path / "set" / "a.png", 60, 52)
+    draw(tmp_path / "set" / "b.jpg", 48, 40, seed=1)
+    options = ("-m", tiny, "--scale", "2", "--quality", "0", "--quality", "20")
+    heading, clean, jpeg = rows_of(run("photo_quality.py", tmp_path / "set", *options))
+    assert heading == ["model", "quality", "2x"]
+    assert (clean[:2], jpeg[:2]) == ([str(tiny), "none"], [str(tiny), "20"])
+    evaluator = Evaluator(Runtime(weights.load(str(tiny)), choose("cpu")))
+    originals, _ = read_originals(tmp_path / "set", "folder")
+    scores = [evaluator.score(original.luma, 2) for original in originals]
+    psnr = statistics.mean(score.psnr for score in scores)
+    ssim = statistics.mean(score.ssim for score in scores)
+    assert clean[2] == f"{psnr:.2f} / {ssim:.4f}"
+    assert float(jpeg[2].split()[0]) < psnr
+
+
+def test_batch_run(tiny: Path) -> None:
+    output = run("batch_run.py", "--count", "12", "--size", "24x16", "--model", tiny)
+    first, *stages, ratio, memory = output.splitlines()
+    assert re.fullmatch(r"12 pictures of 24x16 to 2x: [\d.]+ s in all", first)
+    assert [line.split()[0] for line in stages] == ["decode", "network", "encode"]
+    assert all(line.endswith("(from 1 of 12 pictures)") for line in stages)
+    assert float(ratio.rpartition(" ")[2]) > 0
+    megabytes = [int(each) for each in memory.partition("run: ")[2].split()]
+    assert max(megabytes) > 10
