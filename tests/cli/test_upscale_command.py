@@ -244,7 +244,7 @@ def test_results_no_memory_holds_are_refused_before_the_work(lapsr: Lapsr, tmp_p
     assert files(tmp_path / "out") == ["a_x8.png"]
 
 
-def test_a_loop_and_a_name_without_room_cost_nothing_else(lapsr: Lapsr, tmp_path: Path) -> None:
+def test_a_loop_and_an_overlong_name_cost_nothing_else(lapsr: Lapsr, tmp_path: Path) -> None:
     folder = tmp_path / "in"
     source = draw(folder / "a.png")
     (folder / "loop.png").symlink_to(folder / "loop.png")

@@ -1,4 +1,4 @@
-"""Threads at a line of stages: all items, in order, and no thread left behind."""
+"""The scheduler: every item in order, bounded queues, no thread left running."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from lapsr_cli.cpu.scheduler import run_stages
 Stage = Callable[[int], Iterable[int]]
 
 
-class Broken(Exception):
+class StageError(Exception):
     pass
 
 
 @pytest.fixture(autouse=True)
-def no_thread_stays() -> Iterator[None]:
+def no_thread_is_left_running() -> Iterator[None]:
     before, cores = threading.active_count(), torch.get_num_threads()
     yield
     assert threading.active_count() == before
@@ -35,13 +35,13 @@ def repeated(times: int) -> Stage:
     return lambda item: [10 * item + number for number in range(times)]
 
 
-def noted(seen: list[int]) -> Stage:
-    def note(item: int) -> list[int]:
+def recording(seen: list[int]) -> Stage:
+    def record(item: int) -> list[int]:
         time.sleep(0)
         seen.append(item)
         return [item]
 
-    return note
+    return record
 
 
 @given(
@@ -49,37 +49,37 @@ def noted(seen: list[int]) -> Stage:
     times=st.lists(st.integers(0, 3), max_size=4),
     threads=st.integers(1, 5),
 )
-def test_every_stage_has_all_items_in_their_order(
+def test_every_stage_processes_all_items_in_order(
     count: int, times: list[int], threads: int
 ) -> None:
-    """Stages that give none, one or several for each."""
+    """With stages that output none, one or several items for each."""
     expected, seen = [list(range(count))], [list[int]()]
-    stages = [noted(seen[0])]
+    stages = [recording(seen[0])]
     for each in times:
-        expected.append([made for item in expected[-1] for made in repeated(each)(item)])
+        expected.append([output for item in expected[-1] for output in repeated(each)(item)])
         seen.append([])
-        stages += [repeated(each), noted(seen[-1])]
+        stages += [repeated(each), recording(seen[-1])]
     run_stages(range(count), stages, threads)
     assert seen == expected
 
 
-def test_threads_work_at_the_same_time_each_with_one_core_and_none_twice_at_a_stage() -> None:
-    """Two items meet at a barrier, in two stages; that they would not if one thread did all."""
-    together = threading.Barrier(2, timeout=20)
+def test_stages_run_concurrently_each_on_one_core_and_never_twice_at_once() -> None:
+    """Two items in two stages meet at a barrier, which a single thread could not pass."""
+    barrier = threading.Barrier(2, timeout=20)
     inside = [0, 0]
     cores = set()
 
     def stage(number: int) -> Stage:
-        def work(item: int) -> list[int]:
+        def process(item: int) -> list[int]:
             inside[number] += 1
             assert inside[number] == 1
             cores.add(torch.get_num_threads())
             if item == 1 - number:
-                together.wait()
+                barrier.wait()
             inside[number] -= 1
             return [item]
 
-        return work
+        return process
 
     run_stages(range(5), [stage(0), stage(1)], 2)
     assert cores == {1}
@@ -87,81 +87,81 @@ def test_threads_work_at_the_same_time_each_with_one_core_and_none_twice_at_a_st
 
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("at_source", [True, False])
-def test_what_goes_wrong_is_raised_and_nobody_goes_on(*, threads: int, at_source: bool) -> None:
+def test_an_error_is_raised_and_stops_all_threads(*, threads: int, at_source: bool) -> None:
     done: list[int] = []
 
     def numbers() -> Iterator[int]:
         for number in range(50):
             if at_source and number == 5:
-                raise Broken
+                raise StageError
             yield number
 
     def stage(item: int) -> list[int]:
         if not at_source and item == 5:
-            raise Broken
+            raise StageError
         return [item]
 
-    with pytest.raises(Broken):
-        run_stages(numbers(), [stage, noted(done)], threads)
+    with pytest.raises(StageError):
+        run_stages(numbers(), [stage, recording(done)], threads)
     assert done == list(range(len(done)))
     assert len(done) <= 5
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_what_went_wrong_keeps_no_item(threads: int) -> None:
-    """Not even until somebody collects circles: the next, smaller try needs the memory now."""
-    kept: list[weakref.ref[Tensor]] = []
+def test_an_error_keeps_no_item_alive(threads: int) -> None:
+    """Not even until the garbage collector runs: the retry with a smaller tile needs the memory."""
+    created: list[weakref.ref[Tensor]] = []
 
     def tensors() -> Iterator[Tensor]:
         for _ in range(20):
-            made = torch.zeros(3)
-            kept.append(weakref.ref(made))
-            yield made
+            tensor = torch.zeros(3)
+            created.append(weakref.ref(tensor))
+            yield tensor
 
-    def breaks(item: Tensor) -> list[Tensor]:
-        if len(kept) > 4:
-            raise Broken
+    def fails(item: Tensor) -> list[Tensor]:
+        if len(created) > 4:
+            raise StageError
         return [item]
 
     gc.disable()
     try:
-        with pytest.raises(Broken) as raised:
-            run_stages(tensors(), [breaks, breaks], threads)
+        with pytest.raises(StageError) as raised:
+            run_stages(tensors(), [fails, fails], threads)
         del raised
-        assert len(kept) > 4
-        assert [each() for each in kept] == [None] * len(kept)
+        assert len(created) > 4
+        assert [each() for each in created] == [None] * len(created)
     finally:
         gc.enable()
 
 
-def test_few_items_wait() -> None:
+def test_queues_are_bounded() -> None:
     """However slow the last stage is."""
-    made, done = [], []
+    started, done = [], []
 
     def numbers() -> Iterator[int]:
         for number in range(30):
-            made.append(number)
+            started.append(number)
             yield number
 
     def slow(item: int) -> list[int]:
         time.sleep(0.002)
         done.append(item)
-        assert len(made) - len(done) <= 8
+        assert len(started) - len(done) <= 8
         return []
 
     run_stages(numbers(), [repeated(1), repeated(1), slow], 4)
     assert len(done) == 30
 
 
-def test_one_thread_brings_an_item_through_before_it_takes_the_next() -> None:
+def test_one_thread_takes_an_item_through_all_stages_before_the_next() -> None:
     order: list[str] = []
 
     def stage(name: str) -> Stage:
-        def work(item: int) -> list[int]:
+        def process(item: int) -> list[int]:
             order.append(f"{name}{item}")
             return [item]
 
-        return work
+        return process
 
     run_stages(range(2), [stage("a"), stage("b")], 1)
     assert order == ["a0", "b0", "a1", "b1"]

@@ -1,13 +1,17 @@
-"""The network in strips against the reference, in float64: the same, wherever a strip ends."""
+"""The network in strips of rows against the reference, in float64, for any height of strips."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
+from lapsr_cli.cpu.kernels import winograd
+from lapsr_cli.cpu.kernels.winograd import transformed_kernels
 from lapsr_cli.cpu.streaming import StreamingPyramid
 from lapsr_cli.network.fused import FusedPyramid
 from lapsr_cli.network.pyramid import LaplacianPyramid, PyramidConfig
@@ -15,13 +19,13 @@ from tests.conftest import SMALL_CONFIGS, random_network
 
 
 def in_strips(reference: LaplacianPyramid, pixels: int) -> StreamingPyramid:
-    """The same network, in its dtype."""
+    """The same network in strips of about ``pixels`` pixels, in the dtype of ``reference``."""
     network = FusedPyramid.copy_of(reference)
     return StreamingPyramid(network, strip_pixels=pixels, whole_pixels=0)
 
 
 def assert_equal_pictures(
-    reference: LaplacianPyramid, strips: StreamingPyramid, luma: torch.Tensor, scale: int
+    reference: LaplacianPyramid, strips: StreamingPyramid, luma: Tensor, scale: int
 ) -> None:
     expected, pictures = reference(luma, scale), strips(luma, scale)
     assert list(pictures) == list(expected)
@@ -31,7 +35,7 @@ def assert_equal_pictures(
 
 SIDES = st.integers(1, 33)
 COMPILED_CONFIGS = [replace(config, channels=8) for config in SMALL_CONFIGS]
-"""Channels that fill the vectors of every processor."""
+"""With channels that fill the vectors of every processor."""
 
 
 @settings(max_examples=150)
@@ -44,34 +48,49 @@ COMPILED_CONFIGS = [replace(config, channels=8) for config in SMALL_CONFIGS]
 def test_equal_pictures(
     config: PyramidConfig, level: int, shape: tuple[int, int, int, int], pixels: int
 ) -> None:
-    """From one row to several strips, from strips lower than the network looks ahead to one."""
+    """From a single row to several strips, from the lowest strips to one for the whole picture."""
     reference = random_network(config)
     luma = torch.rand(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     scale = config.scales[min(level, len(config.scales) - 1)]
     assert_equal_pictures(reference, in_strips(reference, pixels), luma, scale)
 
 
-def test_fp32_is_near_the_reference() -> None:
-    """The published shape, D5R8, over several strips and with Winograd's convolution."""
+def test_fp32_is_close_to_the_reference() -> None:
+    """D5R8 as published, over several strips and with Winograd's convolution."""
     torch.manual_seed(0)
     reference = LaplacianPyramid(PyramidConfig(depth=5, recursions=8)).requires_grad_(False)
     torch.nn.init.normal_(reference.conv_in.weight, std=0.05)
     for parameter in reference.level(1).convs.parameters():
-        parameter.mul_(0.5)  # or forty layers of first weights would grow beyond any picture
+        parameter.mul_(0.5)  # with initial weights, features would explode over forty layers
     strips = in_strips(reference, 512)
     luma = torch.rand(1, 1, 40, 33)
     assert (strips(luma, 2)[2] - reference(luma, 2)[2]).abs().max() < 1e-5
 
 
-def test_a_small_picture_goes_through_whole() -> None:
+def test_a_small_picture_is_processed_as_a_whole_map() -> None:
     reference = random_network(SMALL_CONFIGS[0])
     whole = StreamingPyramid(FusedPyramid.copy_of(reference))
     luma = torch.rand(1, 1, 9, 7, dtype=torch.float64)
     assert_equal_pictures(reference, whole, luma, 8)
 
 
-def test_as_many_layers_as_wanted() -> None:
-    """Layers draw from each other like nested calls, of which Python allows a thousand."""
+def test_a_network_of_many_layers() -> None:
+    """300 stages: Python's limit of nested calls, a thousand, must not limit the layers."""
     config = PyramidConfig(depth=1, recursions=300, channels=2, levels=2)
     strips = in_strips(LaplacianPyramid(config), 200)
     assert strips(torch.rand(1, 1, 4, 4))[4].shape == (1, 1, 16, 16)
+
+
+def test_each_kernel_is_prepared_once_per_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not for every level, recursion and pass: D5R8 has five distinct convolutions."""
+    transformed: list[Tensor] = []
+
+    def counting(weight: Tensor) -> Tensor:
+        transformed.append(weight)
+        return transformed_kernels(weight)
+
+    monkeypatch.setattr(winograd, "transformed_kernels", counting)
+    strips = in_strips(LaplacianPyramid(PyramidConfig(depth=5, recursions=8)), 100)
+    for _ in range(2):
+        strips(torch.rand(1, 1, 9, 7), 4)
+    assert len(transformed) == 5

@@ -1,4 +1,4 @@
-"""IFC against the authors' figures, against a plain version of its definition, and by itself."""
+"""IFC against the authors' values and a plain version of its definition, and its properties."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Array = NDArray[np.float64]
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
-    """On pictures this small, several threads wait for each other more than they compute."""
+    """On pictures this small, threads wait for each other longer than they compute."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -34,7 +34,7 @@ def one_thread() -> Iterator[None]:
 
 
 def drawn(height: int = 75, width: int = 90) -> Array:
-    """Rings that grow finer, and waves across them, in 256 levels."""
+    """Rings of growing frequency and waves, in 256 levels."""
     rows, columns = np.mgrid[:height, :width].astype(float)
     rings = np.cos((rows**2 + columns**2) / 150)
     waves = np.sin(0.9 * rows) * np.sin(0.35 * columns + 1)
@@ -53,11 +53,11 @@ def of(picture: Array, reference: Array) -> float:
     return ifc(torch.from_numpy(picture), torch.from_numpy(reference))
 
 
-# --- the authors' figures ---
+# --- the authors' values ---
 
 
 def test_the_reference_pairs(shared: Callable[[str], Path]) -> None:
-    """30 pairs by the authors' MATLAB files; half of the last of six digits is what they leave."""
+    """30 pairs scored by the authors' MATLAB code, to six decimals."""
     folder = shared("reference/ifc")
 
     def luma(name: str) -> Array:
@@ -72,8 +72,8 @@ def test_the_reference_pairs(shared: Callable[[str], Path]) -> None:
 
 
 def test_the_subbands_are_those_of_pyrtools() -> None:
-    """Mean square and largest size of orientations 3 and 0 on each of the four scales, by pyrtools
-    1.1.1 from the same picture: SteerablePyramidSpace, order 5, "reflect1"."""
+    """Mean square and largest magnitude of orientations 3 and 0 on each of the four scales, from
+    pyrtools 1.1.1 for the same picture: SteerablePyramidSpace, order 5, "reflect1"."""
     expected = [
         (0, (75, 90), 0.002731838333165797, 0.2051520985529896),
         (0, (75, 90), 0.001861845262004257, 0.15332328446030621),
@@ -96,7 +96,7 @@ def test_the_subbands_are_those_of_pyrtools() -> None:
 
 
 def plain_ifc(picture: Array, reference: Array) -> float:
-    """The definition in numpy and scipy; the filters' figures are the module's."""
+    """The definition in numpy and scipy, with the filter coefficients of the module."""
     low_x, low_y = (filtered(each, module._LOW_0) for each in (reference, picture))
     total = 0.0
     for level in range(4):
@@ -112,8 +112,8 @@ def filtered(picture: Array, taps: torch.Tensor) -> Array:
 
 
 def plain_bits(x: Array, y: Array, radius: int, border: int) -> float:
-    """``radius``: of the window around a block's centre; ``border``: blocks at each edge that
-    ifcvec.m leaves out."""
+    """``radius``: of the window around the centre of a block; ``border``: blocks at each edge that
+    ifcvec.m skips."""
     height, width = x.shape[0] // 3 * 3, x.shape[1] // 3 * 3
     places = [(row, column) for row in range(height - 2) for column in range(width - 2)]
     every = np.array([x[row : row + 3, column : column + 3].ravel() for row, column in places])
@@ -133,7 +133,7 @@ def plain_bits(x: Array, y: Array, radius: int, border: int) -> float:
 
 
 def regression(x: Array, y: Array) -> tuple[float, float]:
-    """y = gain x + error: the gain, which is not negative, and the error's variance."""
+    """y = gain x + error: the gain, not negative, and the variance of the error."""
     x, y = x - x.mean(), y - y.mean()
     xx, yy, xy = float((x * x).sum()), float((y * y).sum()), float((x * y).sum())
     if min(xx, yy) < 1e-15 or xy < 0:
@@ -159,7 +159,7 @@ def half_flat(picture: Array) -> Array:
     ids=["blur", "noise", "contrast", "negative", "half-flat", "same"],
 )
 @pytest.mark.parametrize(("height", "width"), [(72, 72), (75, 90), (110, 97)])
-def test_the_definition_block_by_block(
+def test_equal_to_the_plain_definition(
     height: int, width: int, spoil: Callable[[Array], Array]
 ) -> None:
     reference = np.clip(drawn(height, width) + noise((height, width), 0.02, seed=1), 0, 1)
@@ -168,17 +168,17 @@ def test_the_definition_block_by_block(
     assert of(picture, reference) == pytest.approx(plain_ifc(picture, reference), rel=1e-9)
 
 
-def test_the_definition_on_a_soft_reference() -> None:
-    """Its blocks vary a million times less in one direction than in another; all nine count."""
+def test_equal_to_the_plain_definition_on_a_soft_reference() -> None:
+    """Whose eigenvalues differ by a factor of a million; all nine count."""
     reference = blurred(drawn() + noise((75, 90), 0.02), 2.5)
     picture = reference + noise(reference.shape, 0.01, seed=1)
     assert of(picture, reference) == pytest.approx(plain_ifc(picture, reference), rel=1e-6)
 
 
-# --- what it means ---
+# --- properties ---
 
 
-def test_what_tells_nothing_has_none() -> None:
+def test_constant_pictures_carry_no_information() -> None:
     flat = np.full((75, 90), 0.3)
     assert of(flat, drawn()) == 0
     assert of(drawn(), flat) == 0
@@ -186,18 +186,18 @@ def test_what_tells_nothing_has_none() -> None:
     assert of(np.zeros_like(flat), np.zeros_like(flat)) == 0
 
 
-def test_what_stays_below_the_tolerance_tells_nothing() -> None:
+def test_variation_below_the_tolerance_carries_no_information() -> None:
     faint = 0.5 + 1e-9 * drawn()
     assert of(faint, faint) == of(drawn(), faint) == of(faint, drawn()) == 0
 
 
-def test_a_reference_of_one_direction_has_a_figure() -> None:
-    """Its blocks do not extend in all of nine directions; the covariance has no inverse."""
+def test_a_singular_covariance() -> None:
+    """Of stripes, whose blocks do not vary in all of the nine directions."""
     stripes = np.tile(np.sin(np.arange(90) / 3) / 2 + 0.5, (75, 1))
     assert 0 < of(blurred(stripes, 1), stripes) < of(stripes, stripes) < math.inf
 
 
-def test_the_same_picture_tells_far_more_than_a_blurred_one() -> None:
+def test_an_identical_picture_scores_far_above_a_blurred_one() -> None:
     assert of(drawn(), drawn()) > 3 * of(blurred(drawn(), 1), drawn())
 
 
@@ -207,7 +207,7 @@ def test_the_same_picture_tells_far_more_than_a_blurred_one() -> None:
     more=st.floats(1.1, 2),
     seed=st.integers(0, 1000),
 )
-def test_it_falls_with_blur_and_with_noise(sigma: float, more: float, seed: int) -> None:
+def test_ifc_falls_with_blur_and_with_noise(sigma: float, more: float, seed: int) -> None:
     reference = np.clip(drawn() + noise((75, 90), 0.05, seed), 0, 1)
     assert of(blurred(reference, more * sigma), reference) < of(
         blurred(reference, sigma), reference
@@ -218,14 +218,14 @@ def test_it_falls_with_blur_and_with_noise(sigma: float, more: float, seed: int)
 
 @settings(max_examples=20)
 @given(factor=st.floats(1.01, 3))
-def test_contrast_exceeds_the_reference_itself(factor: float) -> None:
+def test_more_contrast_scores_above_the_reference_itself(factor: float) -> None:
     reference = drawn()
     assert of(0.5 + factor * (reference - 0.5), reference) > of(reference, reference)
 
 
 @settings(max_examples=20)
 @given(shift=st.floats(-0.5, 0.5), seed=st.integers(0, 1000))
-def test_brightness_and_turning_do_not_matter(shift: float, seed: int) -> None:
+def test_brightness_and_transposition_do_not_matter(shift: float, seed: int) -> None:
     reference = drawn()
     picture = reference + noise((75, 90), 0.05, seed)
     value = of(picture, reference)
@@ -234,8 +234,8 @@ def test_brightness_and_turning_do_not_matter(shift: float, seed: int) -> None:
 
 
 def test_single_precision_is_computed_in_double() -> None:
-    """32-bit floats hold the 256 levels up to 2^-25; in 32-bit sums the windows' variances would
-    be wrong by far more."""
+    """float32 holds the 256 levels to within 2^-25; variances of windows summed in float32 would be
+    off by far more."""
     reference = torch.from_numpy(drawn())
     picture = torch.from_numpy(blurred(drawn(), 1))
     assert ifc(picture.float(), reference.float()) == pytest.approx(
@@ -244,24 +244,24 @@ def test_single_precision_is_computed_in_double() -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), [(71, 200), (200, 71), (8, 8)])
-def test_too_small_a_picture_is_refused(height: int, width: int) -> None:
-    with pytest.raises(UsageError, match=f"from 72 x 72 pixels, not for {width} x {height}"):
+def test_pictures_that_are_too_small_are_refused(height: int, width: int) -> None:
+    with pytest.raises(UsageError, match=f"at least 72 x 72 pixels, not {width} x {height}"):
         of(drawn(height, width), drawn(height, width))
 
 
 # --- in the protocol ---
 
 
-def test_the_protocol_rounds_and_shaves_first() -> None:
+def test_the_protocol_rounds_and_crops_the_edges_first() -> None:
     hr = torch.from_numpy(np.clip(drawn(94, 99) + noise((94, 99), 0.02), 0, 1))
     scale = 4
-    picture = protocol.bicubic(protocol.degrade(hr, scale), scale)  # (92, 96), beyond [0, 1] too
+    picture = protocol.bicubic(protocol.degrade(hr, scale), scale)  # (92, 96), also outside [0, 1]
     result = np.round(picture.numpy().clip(0, 1) * 255)[4:88, 4:92] / 255
     original = np.round(hr.numpy() * 255)[4:88, 4:92] / 255
     assert protocol.information_fidelity(picture, hr, scale) == of(result, original)
 
 
-def test_the_protocol_has_none_for_what_is_too_small() -> None:
+def test_the_protocol_gives_none_for_pictures_that_are_too_small() -> None:
     hr = torch.from_numpy(drawn(200, SMALLEST_SIDE + 2 * 2))
     assert protocol.information_fidelity(hr, hr, 2) is not None
     minimum = hr[:, :-2]

@@ -27,7 +27,7 @@ def test_psnr_of_a_known_error() -> None:
 
 
 def test_ssim_against_scipy() -> None:
-    """The same definition by scipy's filters, edge pixels repeated ("nearest")."""
+    """The same definition with scipy's filters, edge pixels repeated ("nearest")."""
     x, y = noisy_pair()
     taps = np.exp(-(np.arange(-5, 6) ** 2) / 4.5)
     taps /= taps.sum()
@@ -48,7 +48,7 @@ def test_ssim_against_scipy() -> None:
     assert ssim(x, x) == pytest.approx(1.0)
 
 
-def test_protocol_crops_shaves_and_rounds() -> None:
+def test_protocol_crops_rounds_and_ignores_the_edges() -> None:
     hr, _ = noisy_pair(29, 23)
     scale = 4
     assert protocol.degrade(hr, scale).shape == (7, 5)
@@ -57,18 +57,18 @@ def test_protocol_crops_shaves_and_rounds() -> None:
     spoilt = exact.clone()
     spoilt[:4] = spoilt[-4:] = 0
     spoilt[:, :4] = spoilt[:, -4:] = 1
-    assert protocol.score(spoilt, hr, scale).psnr == math.inf  # only the shaved edge differs
+    assert protocol.score(spoilt, hr, scale).psnr == math.inf  # only the ignored edges differ
     below_half_a_level = (exact * 255).round() / 255 + 0.4 / 255
     assert protocol.score(below_half_a_level, hr, scale).psnr == math.inf
 
 
-def test_grey_goes_in_as_it_is() -> None:
+def test_grey_is_used_as_it_is() -> None:
     grey = torch.randint(0, 256, (1, 5, 5), dtype=torch.uint8)
     assert torch.equal(protocol.luma_of(grey), grey[0].double() / 255)
     white = torch.full((3, 2, 2), 255, dtype=torch.uint8)
     assert protocol.luma_of(white).mean().item() == pytest.approx(235 / 255)
 
 
-def test_a_picture_below_one_pixel_is_refused() -> None:
+def test_a_picture_smaller_than_the_scale_is_refused() -> None:
     with pytest.raises(UsageError, match="8"):
         protocol.degrade(torch.rand(7, 30), 8)

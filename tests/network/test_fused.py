@@ -1,4 +1,4 @@
-"""The fused network against the reference, forwards and backwards, in float64."""
+"""The fused network against the reference, forward and backward, in float64."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_equal_gradients(small_config: PyramidConfig) -> None:
         torch.testing.assert_close(parameter.grad, expected[name], rtol=1e-10, atol=1e-10)
 
 
-def test_without_a_pyramid_it_is_the_reference() -> None:
+def test_without_a_pyramid_it_computes_as_the_reference() -> None:
     reference, fused = both(NO_PYRAMID)
     luma = torch.rand(1, 1, 4, 3, dtype=torch.float64)
     assert torch.equal(fused(luma)[4], reference(luma)[4])

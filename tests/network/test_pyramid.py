@@ -42,7 +42,7 @@ def test_depth_formula(config: PyramidConfig, scale: int, layers: int) -> None:
     assert config.layers(scale) == layers
 
 
-def test_the_formula_counts_the_convolutions_that_run() -> None:
+def test_the_depth_formula_counts_the_convolutions_that_run() -> None:
     config = PyramidConfig(depth=3, recursions=4, channels=4)
     model = LaplacianPyramid(config)
     calls = 0
@@ -55,7 +55,7 @@ def test_the_formula_counts_the_convolutions_that_run() -> None:
     for module in [model.conv_in, *level.convs, level.up, level.conv_res]:
         module.register_forward_hook(count)
     model(torch.rand(1, 1, 5, 5))
-    # Each level predicts a residual; the formula counts the last one only, the deepest way.
+    # Each level predicts a residual; the formula counts only the last, on the deepest path.
     assert calls - (config.levels - 1) == config.layers(8)
 
 
@@ -76,16 +76,16 @@ def test_the_network_is_that_of_the_papers(
         np.testing.assert_allclose(picture[0, 0].numpy(), expected[scale], rtol=1e-10, atol=1e-10)
 
 
-def test_the_picture_at_a_lower_scale_does_not_depend_on_the_levels_above(
+def test_lower_scales_do_not_depend_on_the_levels_above(
     small_config: PyramidConfig,
 ) -> None:
     model = random_network(small_config)
     luma = torch.rand(2, 1, 7, 6, dtype=torch.float64)
-    everything = model(luma)
+    full_pass = model(luma)
     for scale in small_config.scales:
-        alone = model(luma, scale)
-        assert list(alone) == [s for s in small_config.scales if s <= scale]
-        assert torch.equal(alone[scale], everything[scale])
+        partial_pass = model(luma, scale)
+        assert list(partial_pass) == [s for s in small_config.scales if s <= scale]
+        assert torch.equal(partial_pass[scale], full_pass[scale])
 
 
 def test_the_image_branch_starts_bilinear() -> None:
@@ -109,7 +109,7 @@ def test_initial_weights_follow_the_authors() -> None:
         assert not conv.bias.any()
 
 
-def test_shared_weights_collect_one_gradient_from_all_levels_and_blocks() -> None:
+def test_shared_weights_accumulate_the_gradients_of_all_levels() -> None:
     model = LaplacianPyramid(PyramidConfig(depth=1, recursions=2, channels=4)).double()
     luma = torch.rand(1, 1, 4, 4, dtype=torch.float64)
     conv = model.level(1).convs[0]
@@ -134,13 +134,13 @@ def test_shared_weights_collect_one_gradient_from_all_levels_and_blocks() -> Non
         ({"shared": False, "recursions": 2}, "LapSRN"),
     ],
 )
-def test_impossible_networks_are_refused(options: dict[str, int], word: str) -> None:
+def test_invalid_configurations_are_refused(options: dict[str, int], word: str) -> None:
     with pytest.raises(UsageError, match=word):
         PyramidConfig(**options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("scale", [0, -2, 3, 9, 16])
-def test_scales_that_are_not_made_are_refused(scale: int) -> None:
+def test_scales_of_no_level_are_refused(scale: int) -> None:
     with pytest.raises(UsageError, match=f"scale {scale}: "):
         PyramidConfig().level_of(scale)
 
@@ -152,13 +152,13 @@ def test_title(skip: Skip, title: str) -> None:
 
 def test_the_papers_ablations() -> None:
     plain = PyramidConfig(levels=2)
-    outright = PyramidConfig(levels=2, global_residual=False)
+    direct = PyramidConfig(levels=2, global_residual=False)
     flat = PyramidConfig(levels=2, pyramid=False)
-    # up_image is the 4x4 kernel that goes; without a pyramid up is 7x7 and up_image 8x8.
-    assert parameters(outright) == parameters(plain) - 16
+    # up_image, a 4x4 kernel, is gone; without a pyramid, up is 7x7 and up_image 8x8.
+    assert parameters(direct) == parameters(plain) - 16
     assert parameters(flat) == parameters(plain) + (49 - 9) * 64 * 64 + 64 - 16
     assert (flat.scales, flat.layers(4)) == ((4,), 13)
-    assert outright.title == "MS-LapSRN D5R2 without global residual"
+    assert direct.title == "MS-LapSRN D5R2 without global residual"
     assert flat.title == "MS-LapSRN D5R2 without pyramid, 4x"
-    with pytest.raises(UsageError, match="makes the scales 4"):
+    with pytest.raises(UsageError, match="scales of this model are 4"):
         flat.level_of(2)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from lapsr_cli.pixels.color import luma, rgb_to_ycbcr, ycbcr_to_rgb
 
 MATLAB = {
-    # rgb2ycbcr of MATLAB's documentation and of its own primaries, uint8 out
+    # rgb2ycbcr for uint8: from MATLAB's documentation, and of the primaries
     (0, 0, 0): (16, 128, 128),
     (255, 255, 255): (235, 128, 128),
     (255, 0, 0): (81, 90, 240),
@@ -21,7 +21,7 @@ def planes(colour: tuple[int, int, int]) -> torch.Tensor:
     return torch.tensor(colour, dtype=torch.float64).view(3, 1, 1) / 255
 
 
-def test_primaries_are_those_of_bt601_studio_swing() -> None:
+def test_primaries_in_studio_swing() -> None:
     for rgb, ycbcr in MATLAB.items():
         levels = (rgb_to_ycbcr(planes(rgb)) * 255).round().flatten().int().tolist()
         assert tuple(levels) == ycbcr
@@ -39,7 +39,7 @@ def test_against_the_formula_of_the_standard() -> None:
 
 
 @given(st.lists(st.floats(0, 1), min_size=3, max_size=3))
-def test_there_and_back(rgb: list[float]) -> None:
+def test_round_trip(rgb: list[float]) -> None:
     colour = torch.tensor(rgb, dtype=torch.float64).view(3, 1, 1)
     torch.testing.assert_close(ycbcr_to_rgb(rgb_to_ycbcr(colour)), colour, atol=1e-12, rtol=0)
 
@@ -51,6 +51,6 @@ def test_every_8_bit_colour_survives_float32() -> None:
     assert torch.equal((back * 255).round().to(torch.uint8), rgb)
 
 
-def test_luma_is_the_first_plane_and_batches_work() -> None:
+def test_luma_is_the_first_plane_of_a_batch() -> None:
     rgb = torch.rand(2, 5, 3, 4, 6, dtype=torch.float64)
     torch.testing.assert_close(luma(rgb), rgb_to_ycbcr(rgb)[..., :1, :, :])

@@ -1,4 +1,4 @@
-"""Samples from what the network made, some rows at a time and all at once."""
+"""Splitting samples into planes and merging them again, in blocks of rows and at once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lapsr_cli.pixels import planes as composition
+from lapsr_cli.pixels import planes as planes_module
 from lapsr_cli.pixels.color import luma, ycbcr_to_rgb
 from lapsr_cli.pixels.planes import merge, split
 from lapsr_cli.pixels.resize import resize
@@ -19,24 +19,24 @@ SHAPES = st.tuples(st.integers(1, 2), st.integers(1, 4), st.integers(1, 9), st.i
 
 
 def drawn(shape: tuple[int, ...], seed: int) -> Tensor:
-    """Some of it exactly 0 and 1."""
+    """Random values, some of them exactly 0 or 1."""
     values = torch.rand(shape, generator=torch.Generator().manual_seed(seed))
     return (1.4 * values - 0.2).clamp(0, 1)
 
 
 @given(shape=SHAPES, scale=st.sampled_from([2, 4]), rows=st.integers(1, 4), dtype=DTYPES)
-def test_rows_at_a_time_are_the_whole(
+def test_blocks_of_rows_are_merged_as_the_whole(
     shape: tuple[int, int, int, int], scale: int, rows: int, dtype: torch.dtype
 ) -> None:
     batch, _, height, width = shape
-    parts = split(drawn(shape, 0))
-    made = [1.2 * drawn((batch, 1, scale * height, scale * width), seed) for seed in (1, 2)]
-    alpha = None if parts.alpha is None else made[1]
+    planes = split(drawn(shape, 0))
+    upscaled = [1.2 * drawn((batch, 1, scale * height, scale * width), seed) for seed in (1, 2)]
+    alpha = None if planes.alpha is None else upscaled[1]
     results = []
     for pixels in (1 << 30, rows * batch * scale**2 * width):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(composition, "_BLOCK_PIXELS", pixels)
-            results.append(merge(parts, made[0], alpha, scale, dtype))
+            patch.setattr(planes_module, "_BLOCK_PIXELS", pixels)
+            results.append(merge(planes, upscaled[0], alpha, scale, dtype))
     whole, in_rows = (result.numpy().astype(np.int64) for result in results)
     assert whole.shape == (batch, shape[1], scale * height, scale * width)
     assert np.abs(whole - in_rows).max() <= (dtype == torch.uint16)
@@ -46,33 +46,35 @@ def test_rows_at_a_time_are_the_whole(
 def test_colours_are_the_luma_and_bicubic_chroma(height: int, width: int, seed: int) -> None:
     """Against the definition in float64."""
     rgb = drawn((1, 3, height, width), seed)
-    parts = split(rgb)
-    torch.testing.assert_close(parts.luma, luma(rgb))
-    made = drawn((1, 1, 2 * height, 2 * width), seed + 1)
-    assert parts.chroma is not None
-    ycbcr = torch.cat([made.double(), resize(parts.chroma.double(), 2.0)], dim=1)
+    planes = split(rgb)
+    torch.testing.assert_close(planes.luma, luma(rgb))
+    upscaled = drawn((1, 1, 2 * height, 2 * width), seed + 1)
+    assert planes.chroma is not None
+    ycbcr = torch.cat([upscaled.double(), resize(planes.chroma.double(), 2.0)], dim=1)
     expected = (ycbcr_to_rgb(ycbcr).clamp(0, 1) * 255).round()
-    result = merge(parts, made, None, 2, torch.uint8)
+    result = merge(planes, upscaled, None, 2, torch.uint8)
     assert (result.double() - expected).abs().max() <= 1
 
 
-def test_an_opaque_alpha_is_not_for_the_network() -> None:
+def test_opaque_alpha_is_not_upscaled_by_the_network() -> None:
     samples = torch.cat([drawn((1, 3, 4, 5), 0), torch.ones(1, 1, 4, 5)], dim=1)
-    parts = split(samples)
-    assert parts.alpha is None
-    result = merge(parts, drawn((1, 1, 8, 10), 1), None, 2, torch.uint8)
+    planes = split(samples)
+    assert planes.alpha is None
+    result = merge(planes, drawn((1, 1, 8, 10), 1), None, 2, torch.uint8)
     assert result.shape == (1, 4, 8, 10)
     assert (result[:, 3] == 255).all()
 
 
 @pytest.mark.parametrize("is_upright", [True, False])
-def test_what_is_transparent_all_around_stays_so_and_is_black(*, is_upright: bool) -> None:
+def test_pixels_with_transparent_neighbours_stay_transparent_and_are_black(
+    *, is_upright: bool
+) -> None:
     alpha = torch.ones(1, 1, 6, 6)
     alpha[..., :4] = 0
     alpha = alpha if is_upright else alpha.mT
-    parts = split(torch.cat([drawn((1, 3, 6, 6), 0), alpha], dim=1))
-    made = drawn((1, 1, 12, 12), 1)
-    result = merge(parts, made, torch.full((1, 1, 12, 12), 0.6), 2, torch.uint8)
+    planes = split(torch.cat([drawn((1, 3, 6, 6), 0), alpha], dim=1))
+    upscaled = drawn((1, 1, 12, 12), 1)
+    result = merge(planes, upscaled, torch.full((1, 1, 12, 12), 0.6), 2, torch.uint8)
     result = result if is_upright else result.mT
     assert (result[..., :6] == 0).all()
     assert (result[:, 3, :, 6:10] == round(0.6 * 255)).all()

@@ -19,7 +19,7 @@ def read(path: Path) -> torch.Tensor:
     return torch.from_numpy(pixels[..., None] if pixels.ndim == 2 else pixels).permute(2, 0, 1)
 
 
-def test_matlab_made_the_same_pictures(shared: Callable[[str], Path]) -> None:
+def test_equal_to_pictures_resized_by_matlab(shared: Callable[[str], Path]) -> None:
     folder = shared("reference/matlab-imresize/Set5")
     pairs = sorted(folder.glob("*_LR.png"))
     assert len(pairs) == 10
@@ -34,7 +34,7 @@ def test_matlab_made_the_same_pictures(shared: Callable[[str], Path]) -> None:
 def matrix(
     length: int, scale: float, edge: str
 ) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-    """The resampling matrix by its definition: one output a row, summed over a wide support."""
+    """The resampling matrix by definition: one row per output, summed over a wide support."""
     stretch = min(1.0, scale)
     rows = np.zeros((int(np.ceil(length * scale)), length))
     for out in range(len(rows)):
@@ -69,7 +69,7 @@ def test_against_the_matrix_of_the_definition(
 
 
 @pytest.mark.parametrize("scale", [0.25, 0.5, 3.0])
-def test_bytes_are_rounded_after_each_pass(scale: float) -> None:
+def test_uint8_is_rounded_after_each_axis(scale: float) -> None:
     image = np.random.default_rng(0).integers(0, 256, (24, 16), np.uint8)
     rows = np.clip(np.floor(matrix(24, scale, "mirror") @ image + 0.5), 0, 255)
     expected = np.clip(np.floor(rows @ matrix(16, scale, "mirror").T + 0.5), 0, 255)
@@ -79,7 +79,7 @@ def test_bytes_are_rounded_after_each_pass(scale: float) -> None:
 
 
 @given(level=st.floats(0, 1), scale=st.sampled_from([0.25, 0.5, 2.0, 3.0, 8.0]))
-def test_a_flat_picture_stays_flat(level: float, scale: float) -> None:
+def test_a_constant_picture_stays_constant(level: float, scale: float) -> None:
     flat = torch.full((2, 11, 7), level, dtype=torch.float64)
     torch.testing.assert_close(
         resize(flat, scale), torch.full_like(resize(flat, scale), level), atol=1e-12, rtol=0
@@ -87,14 +87,14 @@ def test_a_flat_picture_stays_flat(level: float, scale: float) -> None:
 
 
 @pytest.mark.parametrize("scale", [2, 4, 8])
-def test_an_enlarged_pixel_reaches_no_further_than_it_says(scale: int) -> None:
+def test_an_upscaled_pixel_depends_on_pixels_within_reach_only(scale: int) -> None:
     image = torch.zeros(1, 21, dtype=torch.float64)
     image[0, 10] = 1
     touched = resize(image, float(scale))[0].nonzero()[:, 0] // scale
     assert int((touched - 10).abs().max()) == REACH
 
 
-def test_a_scale_must_be_positive() -> None:
+def test_the_scale_must_be_positive() -> None:
     with pytest.raises(UsageError, match="-1"):
         resize(torch.rand(4, 4), -1)
 
@@ -104,11 +104,11 @@ def test_a_scale_must_be_positive() -> None:
     scale=st.sampled_from([2, 3, 4, 8]),
     seed=st.integers(0, 99),
 )
-def test_enlarging_by_torch_is_the_same(
+def test_enlarge_is_equal_to_resize(
     shape: tuple[int, int, int, int], scale: int, seed: int
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
     image = torch.rand(shape, dtype=torch.float64, generator=generator)
     torch.testing.assert_close(enlarge(image, scale), resize(image, scale), rtol=0, atol=1e-12)
-    near = enlarge(image.float(), scale)
-    torch.testing.assert_close(near.double(), resize(image, scale), rtol=0, atol=2e-6)
+    in_fp32 = enlarge(image.float(), scale)
+    torch.testing.assert_close(in_fp32.double(), resize(image, scale), rtol=0, atol=2e-6)

@@ -1,4 +1,4 @@
-"""Resizing as matrices, against the definition."""
+"""Resizing matrices against the definition."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def test_the_matrix_is_that_of_the_definition(length: int, scale: float, edge: r
     np.testing.assert_allclose(resize.matrix(length, scale, edge=edge), expected, atol=1e-12)
 
 
-def test_the_matrix_responds_to_unit_impulses_as_resize_does() -> None:
+def test_the_matrix_holds_the_impulse_responses_of_resize() -> None:
     impulses = torch.eye(24, dtype=torch.float64)[:, :, None].expand(24, 24, 24)
     for scale in (0.125, 0.25, 0.5):
-        answers = resize.resize(impulses, scale)[:, :, 0].T  # columns are constant and stay so
-        torch.testing.assert_close(resize.matrix(24, scale), answers, rtol=0, atol=1e-12)
+        responses = resize.resize(impulses, scale)[:, :, 0].T  # constant along the other axis
+        torch.testing.assert_close(resize.matrix(24, scale), responses, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("edge", ["mirror", "replicate"])
-def test_contributions_are_rows_of_the_matrix_for_each_axis_of_its_own(edge: resize.Edge) -> None:
+def test_contributions_are_rows_of_the_matrix_of_each_axis(edge: resize.Edge) -> None:
     lengths, scales = np.array([30, 17, 9, 30]), np.array([0.5, 0.83, 1.0, 0.31])
     first = np.array([0, 10, 4, 5])
     taps, weights = resize.contributions(lengths, scales, first, 5, edge)
@@ -48,7 +48,7 @@ def test_contributions_are_rows_of_the_matrix_for_each_axis_of_its_own(edge: res
 def test_window_matrices_resize_a_part_of_each_axis(
     data: st.DataObject, scale: float, count: int
 ) -> None:
-    """Equal to the same outputs of the whole axis, for windows that reach over either edge."""
+    """Equal to the same outputs of the whole axis, also for windows that cross an edge."""
     rng = np.random.default_rng(0)
     lengths = np.array(data.draw(st.lists(st.integers(200, 300), min_size=1, max_size=3)))
     last = [math.ceil(length * scale) - count for length in lengths]

@@ -95,7 +95,7 @@ class _Details(ProgressColumn):
 
 
 def _progress(count: ProgressColumn, *details: ProgressColumn) -> Progress:
-    """What is done, a bar if there is room for one, the time left, and details."""
+    """What is done, a bar if the terminal is wide enough, the time left, and details."""
     bar = [BarColumn(bar_width=20)] if console.width >= _WIDE else []
     return Progress(
         count,

@@ -184,7 +184,9 @@ def _prepared(model: LaplacianPyramid, device: Device) -> FusedPyramid | Streami
     """``model`` for a device: on the CPU in strips of rows, elsewhere in whole maps whose features
     have the device's dtype."""
     network = FusedPyramid.copy_of(model).to(device.torch_device)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for module in network.modules():  # module by module: ranges have 5 dimensions
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if device.torch_device.type == "cpu":
         if device.precision == "int8":
             _check_int8(network)

@@ -192,7 +192,7 @@ class LaplacianPyramid(nn.Module):
         super().__init__()
         self.config = config
         self.register_buffer("ranges", None)
-        self.register_load_state_dict_pre_hook(_expect_ranges)
+        self.register_load_state_dict_pre_hook(_expect_ranges)  # type: ignore[no-untyped-call]
         self.conv_in = nn.Conv2d(1, config.channels, 3, padding=1)
         self.levels = nn.ModuleList(
             Level(config) for _ in range(1 if config.shared else len(config.scales))

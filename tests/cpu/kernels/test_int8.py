@@ -1,4 +1,4 @@
-"""The convolution of 8-bit integers against the same in float64."""
+"""The int8 convolution against float64, of the same quantized numbers."""
 
 from __future__ import annotations
 
@@ -20,16 +20,14 @@ CHANNELS = 64
 
 
 def processors() -> list[Processor]:
-    """This one, the same without products of tiles, and with half as wide vectors."""
+    """This one, the same without AMX, and with vectors of 32 bytes; those that have VNNI."""
     this = this_processor()
-    dots = replace(this, features=this.features.replace("+amx", "-amx"))
-    narrow = replace(dots, vector_bytes=32, registers=16)
-    return [each for each in dict.fromkeys((this, dots, narrow)) if each.has_vnni]
+    without_amx = replace(this, features=this.features.replace("+amx", "-amx"))
+    half_vectors = replace(without_amx, vector_bytes=32, registers=16)
+    return [each for each in dict.fromkeys((this, without_amx, half_vectors)) if each.has_vnni]
 
 
-needs_vnni = pytest.mark.skipif(
-    not this_processor().has_vnni, reason="this processor has no dot products of bytes"
-)
+needs_vnni = pytest.mark.skipif(not this_processor().has_vnni, reason="needs a processor with VNNI")
 
 
 def convolution(seed: int = 0) -> nn.Conv2d:
@@ -37,49 +35,51 @@ def convolution(seed: int = 0) -> nn.Conv2d:
     return nn.Conv2d(CHANNELS, CHANNELS, 3).requires_grad_(False)
 
 
-def some_scale(seed: int) -> QuantParams:
-    """Each channel with its own."""
+def random_params(seed: int) -> QuantParams:
+    """A scale and a zero point of its own for each channel."""
     generator = torch.Generator().manual_seed(seed)
-    zeros = torch.randint(0, 256, (CHANNELS,), generator=generator).float()
-    return QuantParams(0.005 + 0.03 * torch.rand(CHANNELS, generator=generator), zeros)
+    zero_points = torch.randint(0, 256, (CHANNELS,), generator=generator).float()
+    return QuantParams(0.005 + 0.03 * torch.rand(CHANNELS, generator=generator), zero_points)
 
 
-def quantized(values: Tensor, scale: QuantParams) -> Tensor:
-    """(B, C, H, W), 0..255 in float64, before rounding."""
-    zeros = scale.zeros[:, None, None]
-    return values.double() / scale.steps[:, None, None].double() + zeros
+def unrounded(values: Tensor, params: QuantParams) -> Tensor:
+    """(B, C, H, W) -> the quantized values in float64, neither rounded nor clamped."""
+    zero_points = params.zero_points[:, None, None]
+    return values.double() / params.scales[:, None, None].double() + zero_points
 
 
-def exactly(
-    conv: nn.Conv2d, codes: Tensor, reads: QuantParams, *, pad_top: bool, pad_bottom: bool
+def exact_convolution(
+    conv: nn.Conv2d, quantized: Tensor, params: QuantParams, *, pad_top: bool, pad_bottom: bool
 ) -> Tensor:
-    """From codes 0..255: the convolution of the real numbers that they stand for."""
-    read_steps = reads.steps[:, None, None]
-    weights, steps = quantized_weights(conv.weight * read_steps)
-    kernel = weights.double() * steps[:, None, None, None] / read_steps.double()
-    values = (codes.double() - reads.zeros[:, None, None]) * read_steps.double()
+    """In float64, of the real numbers that ``quantized`` (0..255) represents, with the weights that
+    int8 represents."""
+    input_scales = params.scales[:, None, None]
+    weights, scales = quantized_weights(conv.weight * input_scales)
+    kernel = weights.double() * scales[:, None, None, None] / input_scales.double()
+    values = (quantized.double() - params.zero_points[:, None, None]) * input_scales.double()
     padded = F.pad(values, (1, 1, pad_top, pad_bottom))
     if padded.shape[2] < 3:
-        return codes[:, :, :0].double()
+        return quantized[:, :, :0].double()
     assert conv.bias is not None
     return F.conv2d(padded, kernel, conv.bias.double())
 
 
 @given(st.lists(st.tuples(st.floats(-50, 50), st.floats(-50, 50)), min_size=1, max_size=5))
-def test_a_scale_holds_its_ranges_and_zero(pairs: list[tuple[float, float]]) -> None:
+def test_quantization_covers_the_range_and_zero(pairs: list[tuple[float, float]]) -> None:
     ranges = torch.tensor(pairs).sort(dim=1).values
-    scale = QuantParams.of_range(ranges)
-    assert torch.equal(scale.zeros, scale.zeros.round().clamp(0, 255))
+    params = QuantParams.of_range(ranges)
+    assert torch.equal(params.zero_points, params.zero_points.round().clamp(0, 255))
     for values in (*ranges.unbind(-1), torch.zeros(len(pairs))):
-        codes = values.double() / scale.steps.double() + scale.zeros
-        assert (codes > -0.51).all()
-        assert (codes < 255.51).all()
+        quantized = values.double() / params.scales.double() + params.zero_points
+        assert (quantized > -0.51).all()
+        assert (quantized < 255.51).all()
 
 
-def test_a_channel_that_never_changes_leaves_the_others_their_weights() -> None:
-    scale = QuantParams.of_range(torch.tensor([[0.0, 0.0], [-1.0, 2.0]]))
-    assert float(scale.steps[1]) == pytest.approx(3 / 255)
-    assert 0 < float(scale.steps[0]) < float(scale.steps[1])
+def test_a_constant_channel_has_a_small_scale() -> None:
+    """So that the weights of the other channels keep their resolution."""
+    params = QuantParams.of_range(torch.tensor([[0.0, 0.0], [-1.0, 2.0]]))
+    assert float(params.scales[1]) == pytest.approx(3 / 255)
+    assert 0 < float(params.scales[0]) < float(params.scales[1])
 
 
 @needs_vnni
@@ -91,11 +91,11 @@ def test_a_channel_that_never_changes_leaves_the_others_their_weights() -> None:
     width=st.integers(1, 70),
     pad_top=st.booleans(),
     pad_bottom=st.booleans(),
-    reads_bytes=st.booleans(),
-    writes_bytes=st.booleans(),
+    low_precision_input=st.booleans(),
+    low_precision_output=st.booleans(),
     seed=st.integers(0, 99),
 )
-def test_equal_to_the_exact_one(
+def test_equal_to_the_exact_convolution(
     processor: Processor,
     batch: int,
     heights: list[int],
@@ -104,43 +104,45 @@ def test_equal_to_the_exact_one(
     *,
     pad_top: bool,
     pad_bottom: bool,
-    reads_bytes: bool,
-    writes_bytes: bool,
+    low_precision_input: bool,
+    low_precision_output: bool,
 ) -> None:
-    """Maps of 8 bits or fp32, in and out."""
+    """Input and output each in 8 bits, activated, or in fp32, not activated."""
     conv = convolution()
     assert supports_int8(conv)
-    reads, writes = some_scale(seed), some_scale(seed + 1)
+    input_params, output_params = random_params(seed), random_params(seed + 1)
     rows = features(batch, CHANNELS, sum(heights), width).float()
-    if reads_bytes:
-        rows = (40 * rows + 128).round().clamp(0, 255).to(torch.uint8)
-        codes = rows
+    if low_precision_input:
+        quantized = rows = (40 * rows + 128).round().clamp(0, 255).to(torch.uint8)
     else:
-        codes = quantized(F.leaky_relu(rows, 0.2), reads).add(0.5).floor().clamp(0, 255)
-    expected = exactly(conv, codes, reads, pad_top=pad_top, pad_bottom=pad_bottom)
-    layer = Int8Conv(conv, reads, writes if writes_bytes else None, processor)
+        activated = F.leaky_relu(rows, 0.2)
+        quantized = unrounded(activated, input_params).add(0.5).floor().clamp(0, 255)
+    expected = exact_convolution(
+        conv, quantized, input_params, pad_top=pad_top, pad_bottom=pad_bottom
+    )
+    layer = Int8Conv(conv, input_params, output_params if low_precision_output else None, processor)
     added = torch.randn_like(expected, dtype=torch.float32)
-    made = layer(
+    outputs = layer(
         torch.split(rows, heights, dim=2),
-        () if writes_bytes else torch.split(added, 3, dim=2),
+        () if low_precision_output else torch.split(added, 3, dim=2),
         pad_top=pad_top,
         pad_bottom=pad_bottom,
     )
-    assert made.shape == expected.shape
-    # An fp32 number at a tie may be rounded to the neighbouring code.
-    largest = float(reads.steps.max() * conv.weight.abs().max())
-    one_code_further = 0.0 if reads_bytes else largest
-    if writes_bytes:
-        codes_out = quantized(F.leaky_relu(expected, 0.2), writes).clamp(0, 255)
-        assert made.dtype == torch.uint8
-        atol = 0.501 + one_code_further / float(writes.steps.min())
-        torch.testing.assert_close(made.double(), codes_out, rtol=0, atol=atol)
+    assert outputs.shape == expected.shape
+    # An input in fp32 that is a tie may be rounded to the other neighbour.
+    one_step = float(input_params.scales.max() * conv.weight.abs().max())
+    rounding = 0.0 if low_precision_input else one_step
+    if low_precision_output:
+        codes = unrounded(F.leaky_relu(expected, 0.2), output_params).clamp(0, 255)
+        assert outputs.dtype == torch.uint8
+        atol = 0.501 + rounding / float(output_params.scales.min())
+        torch.testing.assert_close(outputs.double(), codes, rtol=0, atol=atol)
     else:
-        atol = 1e-5 + one_code_further
-        torch.testing.assert_close(made.double(), expected + added, rtol=1e-5, atol=atol)
+        atol = 1e-5 + rounding
+        torch.testing.assert_close(outputs.double(), expected + added, rtol=1e-5, atol=atol)
 
 
-def test_not_for() -> None:
+def test_unsupported_convolutions() -> None:
     assert not supports_int8(nn.Conv2d(64, 32, 3))
     assert not supports_int8(nn.Conv2d(48, 48, 3))
     assert not supports_int8(nn.Conv2d(64, 64, 3).double())

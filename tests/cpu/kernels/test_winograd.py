@@ -1,4 +1,4 @@
-"""Winograd's convolution against the direct one."""
+"""Winograd convolution against direct convolution."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ IS_X86 = platform.machine().lower() in {"x86_64", "amd64"}
 
 
 def processors() -> list[Processor]:
-    """This one, and older ones of its kind."""
-    here = this_processor()
+    """This one, and older ones whose instructions it has."""
+    this = this_processor()
     if not IS_X86:
-        return [here]
+        return [this]
     older = [Processor("x86-64", "", vector_bytes=16, registers=16)]
-    if here.vector_bytes >= 32:
+    if this.vector_bytes >= 32:
         older.append(Processor("haswell", "", vector_bytes=32, registers=16))
-    return [*older, here]
+    return [*older, this]
 
 
 def features(batch: int, channels: int, height: int, width: int, seed: int = 0) -> Tensor:
     torch.manual_seed(seed)
-    made = torch.randn(batch, channels, height, width, dtype=torch.float64)
-    return made.to(memory_format=torch.channels_last)
+    values = torch.randn(batch, channels, height, width, dtype=torch.float64)
+    return values.to(memory_format=torch.channels_last)
 
 
 def convolution(channels: int, seed: int = 0) -> nn.Conv2d:
@@ -46,24 +46,24 @@ def convolution(channels: int, seed: int = 0) -> nn.Conv2d:
     return nn.Conv2d(channels, channels, 3).double().requires_grad_(False)
 
 
-def directly(conv: nn.Conv2d, rows: Tensor, *, pad_top: bool, pad_bottom: bool) -> Tensor:
+def direct_convolution(conv: nn.Conv2d, rows: Tensor, *, pad_top: bool, pad_bottom: bool) -> Tensor:
     padded = F.pad(F.leaky_relu(rows, 0.2), (1, 1, pad_top, pad_bottom))
     if padded.shape[2] < 3:
         return rows[:, :, :0]
     return F.conv2d(padded, conv.weight, conv.bias)
 
 
-def test_the_transforms_are_a_convolution() -> None:
-    """Of one line by three taps, through the six products."""
+def test_the_transforms_compute_a_convolution() -> None:
+    """In one dimension: six inputs, three taps, six products, four outputs."""
     torch.manual_seed(0)
-    line = torch.randn(6, dtype=torch.float64)
+    inputs = torch.randn(6, dtype=torch.float64)
     weight = torch.zeros(1, 1, 3, 3, dtype=torch.float64)
-    weight[0, 0, 0] = torch.randn(3, dtype=torch.float64)  # the first of the rows alone
-    kernels = transformed_kernels(weight).view(6, 6)  # the column's point, the row's
-    products = kernels[0] * torch.stack(transformed_inputs(list(line)))
-    made = torch.stack(transformed_outputs(list(products)))
-    expected = torch.stack([(line[n : n + 3] * weight[0, 0, 0]).sum() for n in range(4)])
-    torch.testing.assert_close(made, expected, rtol=1e-13, atol=1e-13)
+    weight[0, 0, 0] = torch.randn(3, dtype=torch.float64)  # in the first row only
+    kernels = transformed_kernels(weight).view(6, 6)  # (point of columns, point of rows)
+    products = kernels[0] * torch.stack(transformed_inputs(list(inputs)))
+    outputs = torch.stack(transformed_outputs(list(products)))
+    expected = torch.stack([(inputs[n : n + 3] * weight[0, 0, 0]).sum() for n in range(4)])
+    torch.testing.assert_close(outputs, expected, rtol=1e-13, atol=1e-13)
 
 
 @settings(max_examples=150)
@@ -75,9 +75,9 @@ def test_the_transforms_are_a_convolution() -> None:
     width=st.integers(1, 40),
     pad_top=st.booleans(),
     pad_bottom=st.booleans(),
-    summed=st.booleans(),
+    has_skip=st.booleans(),
 )
-def test_equal_to_the_direct_convolution(
+def test_equal_to_direct_convolution(
     processor: Processor,
     vectors: int,
     batch: int,
@@ -86,35 +86,35 @@ def test_equal_to_the_direct_convolution(
     *,
     pad_top: bool,
     pad_bottom: bool,
-    summed: bool,
+    has_skip: bool,
 ) -> None:
-    """From no row to several groups of tiles, in one piece or in some, on each instruction set."""
+    """From no rows to several groups of blocks, in one piece or several, per instruction set."""
     conv = convolution(vectors * processor.vector_bytes // 8)
     assert supports(conv, processor)
     rows = features(batch, conv.out_channels, sum(heights), width)
-    expected = directly(conv, rows, pad_top=pad_top, pad_bottom=pad_bottom)
+    expected = direct_convolution(conv, rows, pad_top=pad_top, pad_bottom=pad_bottom)
     added = torch.randn_like(expected)
-    made = WinogradConv(conv, processor)(
+    outputs = WinogradConv(conv, processor)(
         torch.split(rows, heights, dim=2),
-        torch.split(added, 3, dim=2) if summed else (),
+        torch.split(added, 3, dim=2) if has_skip else (),
         pad_top=pad_top,
         pad_bottom=pad_bottom,
     )
-    expected = expected + added if summed else expected
-    torch.testing.assert_close(made, expected, rtol=1e-11, atol=1e-11)
+    expected = expected + added if has_skip else expected
+    torch.testing.assert_close(outputs, expected, rtol=1e-11, atol=1e-11)
 
 
-def test_fp32_keeps_its_digits() -> None:
-    """64 channels as in the published networks: twice the error of the direct one, at most."""
+def test_the_error_in_fp32_is_at_most_twice_that_of_direct_convolution() -> None:
+    """With 64 channels, as in the published networks."""
     conv, rows = convolution(64), features(1, 64, 18, 40)
-    exact = directly(conv, rows, pad_top=True, pad_bottom=True)
+    exact = direct_convolution(conv, rows, pad_top=True, pad_bottom=True)
     conv.float()
-    direct = directly(conv, rows.float(), pad_top=True, pad_bottom=True)
-    made = WinogradConv(conv)([rows.float()], pad_top=True, pad_bottom=True)
-    assert (made - exact).square().mean() < 4 * (direct - exact).square().mean()
+    direct = direct_convolution(conv, rows.float(), pad_top=True, pad_bottom=True)
+    outputs = WinogradConv(conv)([rows.float()], pad_top=True, pad_bottom=True)
+    assert (outputs - exact).square().mean() < 4 * (direct - exact).square().mean()
 
 
-def test_threads_do_not_disturb_each_other() -> None:
+def test_concurrent_calls_do_not_interfere() -> None:
     conv = convolution(64)
     convolve = WinogradConv(conv)
     maps = [features(1, 64, 13, 50, seed) for seed in range(8)]
@@ -122,16 +122,16 @@ def test_threads_do_not_disturb_each_other() -> None:
     def convolved(rows: Tensor) -> Tensor:
         return convolve([rows], pad_top=True, pad_bottom=True)
 
-    alone = [convolved(rows) for rows in maps]
+    sequential = [convolved(rows) for rows in maps]
     with ThreadPoolExecutor(4) as threads:
         for _ in range(5):
-            for one, other in zip(alone, threads.map(convolved, maps), strict=True):
-                assert torch.equal(one, other)
+            for expected, outputs in zip(sequential, threads.map(convolved, maps), strict=True):
+                assert torch.equal(outputs, expected)
 
 
 @pytest.mark.parametrize(
     "conv",
     [nn.Conv2d(64, 32, 3), nn.Conv2d(64, 64, 5), nn.Conv2d(65, 65, 3), nn.Conv2d(64, 64, 3).half()],
 )
-def test_not_for(conv: nn.Conv2d) -> None:
+def test_unsupported_convolutions(conv: nn.Conv2d) -> None:
     assert not supports(conv)
