@@ -15,8 +15,8 @@ __all__ = ["Epilogue"]
 class Epilogue:
     """Writes the outputs of ``row`` from column ``left`` on.
 
-    ``quantizes``: they are activated and stored like the pixels of ``window``; else they are added
-    to those of ``added`` and stored in fp32.
+    ``quantizes``: they are activated and stored like the pixels of ``window``; else the pixels of
+    ``added`` are added, and they are stored in fp32, not activated.
     """
 
     def __init__(
