@@ -17,7 +17,7 @@ from lapsr_cli.errors import LapsrError
 if TYPE_CHECKING:
     from lapsr_cli.upscaler import Upscaler
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["LapsrError", "Upscaler", "__version__"]
 
 

@@ -224,7 +224,7 @@ def test_every_frame_is_enlarged(lapsr: Lapsr, tmp_path: Path, tiny: Path) -> No
     assert ran.code == 0, ran.err
     for scale in (2, 3, 4):
         with Image.open(tmp_path / "out" / f"a_x{scale}.gif") as image:
-            assert image.n_frames == 3
+            assert image.n_frames == 3  # type: ignore[attr-defined]
             for index, (colour, milliseconds) in enumerate(
                 zip([(255, 0, 0), (0, 0, 255), (255, 255, 255)], (50, 70, 90), strict=True)
             ):
@@ -235,7 +235,7 @@ def test_every_frame_is_enlarged(lapsr: Lapsr, tmp_path: Path, tiny: Path) -> No
                 assert image.info["duration"] == milliseconds
         with Image.open(tmp_path / "out" / f"b_x{scale}.tiff") as image:
             sizes = []
-            for index in range(image.n_frames):
+            for index in range(image.n_frames):  # type: ignore[attr-defined]
                 image.seek(index)
                 sizes.append(image.size)
             assert sizes == [(scale * page.width, scale * page.height) for page in pages]

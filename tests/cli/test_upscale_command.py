@@ -119,7 +119,7 @@ def test_jpeg_keeps_its_colour_resolution(lapsr: Lapsr, tmp_path: Path) -> None:
     draw(tmp_path / "a.jpg")
     lapsr("upscale", tmp_path / "a.jpg", "-o", tmp_path / "out")
     with Image.open(tmp_path / "out" / "a_x2.jpg") as image:
-        assert {component[1:3] for component in image.layer} == {(1, 1)}
+        assert {component[1:3] for component in image.layer} == {(1, 1)}  # type: ignore[attr-defined]
 
 
 def test_one_broken_picture_stops_nothing(lapsr: Lapsr, tmp_path: Path) -> None:

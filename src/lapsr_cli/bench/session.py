@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import cached_property
 from itertools import product
 
@@ -90,7 +90,7 @@ def run(
         machine=this_machine(),
         command=command,
         version=__version__,
-        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
         speeds=tuple(session.speeds()),
         stages=tuple(session.end_to_end()),
         peers=tuple(session.runtimes()),

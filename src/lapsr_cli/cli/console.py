@@ -23,7 +23,7 @@ from rich.text import Text
 from lapsr_cli.text import printable
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
     from lapsr_cli.batch.report import Outcome
     from lapsr_cli.train.loop import Event, Step, Validated

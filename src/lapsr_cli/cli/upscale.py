@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     epilog=examples(
         "lapsr upscale photos -o large -s 4",
         "lapsr upscale scans -o large -s 2,4,8 -f webp --quality 90",
-        "lapsr upscale 'shots/*.jpg' cover.png -o frames --long-edge 4000 --dry-run",
+        "lapsr upscale 'holiday/*.jpg' cover.png -o frames --long-edge 4000 --dry-run",
     ),
 )
 @click.argument("inputs", nargs=-1, metavar="INPUT...")
