@@ -305,7 +305,7 @@ def _open(task: Task[Key]) -> _Job[Key]:
         if not is_out_of_memory(error):
             raise
         size = f"{task.picture.width} x {task.picture.height} pixels at {max(task.scales)}x"
-        raise DeviceError(f"the main memory has no room for the result of {size}") from error
+        raise DeviceError(f"the main memory does not hold the result of {size}") from error
     return _Job(task, samples, outputs)
 
 
