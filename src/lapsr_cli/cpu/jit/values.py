@@ -6,6 +6,7 @@ the value these produce.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -135,7 +136,7 @@ class Vector:
         return Vector(self._builder, operation(self.value, value, flags=_CONTRACT))
 
 
-class _TypedPointer:
+class _TypedPointer(ABC):
     """An address, offset in units of ``_unit``."""
 
     def __init__(self, emitter: Emitter, value: Any) -> None:
@@ -143,8 +144,9 @@ class _TypedPointer:
         self.value = value
 
     @property
+    @abstractmethod
     def _unit(self) -> Any:
-        raise NotImplementedError
+        """The LLVM type of what it points to."""
 
     def __add__(self: _P, index: Integer | int) -> _P:
         builder = self._emitter.builder
