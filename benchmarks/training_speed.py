@@ -1,7 +1,7 @@
 """Patches per second of a training step, from a plain loop to what `lapsr train` does.
 
     python benchmarks/training_speed.py [--device cuda] [--rounds 3] [--batch-size 16]
-        [--patch-size 96] [--seconds 10]
+        [--patch-size 96] [--seconds 10] [--only N]
 
 Each variant runs in a process of its own, because the behaviour of malloc is set per process. The
 runs are interleaved, --rounds times; the table has medians. The pictures are noise: their content
@@ -22,7 +22,8 @@ VARIANTS = {
     "+ channels-last": "channels_last",
     "+ freed memory kept": "channels_last keep",
     "+ fused network": "channels_last keep fused",
-    "+ bf16 features (what lapsr train does)": "channels_last keep fused bf16",
+    "+ bf16 features": "channels_last keep fused bf16",
+    "+ Winograd, a share for each thread (CPU, fp32)": "channels_last keep fused winograd",
 }
 """The features that each variant switches on, by its name in the table."""
 
@@ -41,8 +42,9 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
     from lapsr_cli.network.pyramid import LaplacianPyramid
     from lapsr_cli.train import optimizer
     from lapsr_cli.train.dataset import Dataset
+    from lapsr_cli.train.distributed import ProcessGroup
     from lapsr_cli.train.ema import Ema
-    from lapsr_cli.train.loss import PyramidLoss
+    from lapsr_cli.train.gradient import ThreadedGradient, WholeBatchGradient
     from lapsr_cli.train.patches import PatchSampler
     from lapsr_cli.train.recipe import Recipe
 
@@ -63,7 +65,11 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
     model = (FusedPyramid if "fused" in features else LaplacianPyramid)(recipe.network).to(device)
     if "channels_last" in features:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    loss_of = PyramidLoss(model, recipe)
+    gradient: WholeBatchGradient | ThreadedGradient
+    if isinstance(model, FusedPyramid) and "winograd" in features:
+        gradient = ThreadedGradient(model, recipe, dataset, torch.get_num_threads())
+    else:
+        gradient = WholeBatchGradient(model, recipe, dataset, ProcessGroup(0, 1, device))
     steps_by = optimizer.build(model, recipe)
     ema = Ema(model, recipe.ema)
 
@@ -73,9 +79,7 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
         return time.perf_counter()
 
     def step(number: int) -> None:
-        loss = loss_of(patches.batch(number))
-        steps_by.zero_grad(set_to_none=True)
-        loss.backward()
+        gradient(number)
         torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.grad_clip)
         steps_by.step()
         ema.update(model, number + 1)
@@ -95,9 +99,10 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
 
 def measure_all(options: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
     """The results of every variant, one per round."""
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in VARIANTS}
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in options.variants}
     for _ in range(options.rounds):
-        for name, features in VARIANTS.items():
+        for name in options.variants:
+            features = VARIANTS[name]
             command = [sys.executable, __file__, "--variant", features, "--device", options.device]
             command += ["--batch-size", str(options.batch_size)]
             command += ["--patch-size", str(options.patch_size)]
@@ -112,7 +117,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--variant", help="measure only these features, separated by blanks")
+    parser.add_argument("--variant", help=argparse.SUPPRESS)  # features, in a process of its own
+    parser.add_argument(
+        "--only",
+        type=int,
+        action="append",
+        metavar="N",
+        help="measure variant N, from 0; repeatable",
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=16)
@@ -122,9 +134,11 @@ def main() -> None:
     if options.variant is not None:
         print(json.dumps(measure(options)))
         return
+    names = list(VARIANTS)
+    options.variants = [names[number] for number in options.only] if options.only else names
     found = measure_all(options)
     plain = statistics.median(each["step"] for each in next(iter(found.values())))
-    print("| variant | patches/s | of the plain loop | data, share of the step |")
+    print("| variant | patches/s | relative to the first | data, share of the step |")
     print("|---|---|---|---|")
     for name, results in found.items():
         step = statistics.median(each["step"] for each in results)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lapsr_cli.cpu.kernels import winograd
-from lapsr_cli.cpu.kernels.winograd import transformed_kernels
+from lapsr_cli.cpu.kernels.winograd_transforms import transformed_kernels
 from lapsr_cli.cpu.streaming import StreamingPyramid
 from lapsr_cli.network.fused import FusedPyramid
 from lapsr_cli.network.pyramid import LaplacianPyramid, PyramidConfig

@@ -20,9 +20,8 @@ from lapsr_cli.train.checkpoint import Checkpoint, Progress
 from lapsr_cli.train.dataset import Dataset
 from lapsr_cli.train.distributed import ProcessGroup
 from lapsr_cli.train.ema import Ema
+from lapsr_cli.train.gradient import gradient_for
 from lapsr_cli.train.initial import initial_model
-from lapsr_cli.train.loss import PyramidLoss
-from lapsr_cli.train.patches import PatchSampler
 from lapsr_cli.train.recipe import Recipe
 from lapsr_cli.train.run_dir import RunDirectory
 from lapsr_cli.train.validation import Scores, Validator, mean_psnr
@@ -121,17 +120,13 @@ class Trainer:
         self.run_dir = run_dir
         self.group = group
         self.options = options
-        self.sampler = PatchSampler(dataset, recipe, group.rank, group.world_size)
         # A resumed run gets its weights from the checkpoint; its --init may no longer exist.
         init = None if run_dir.has_checkpoint else recipe.init
         self.model = initial_model(replace(recipe, init=init)).to(device.torch_device)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema = Ema(self.model, recipe.ema)
         self.optimizer = optimizer.build(self.model, recipe)
-        objective = PyramidLoss(self.model, recipe, group.world_size)
-        if compiled:
-            objective.compile(dynamic=False)
-        self.objective = group.wrap(objective)
+        self.gradient = gradient_for(self.model, recipe, dataset, group, compiled=compiled)
         self.progress = Progress()
         self._reads_every_step = device.torch_device.type == "cpu"
         self._pending_losses: list[Tensor] = []
@@ -197,15 +192,13 @@ class Trainer:
         progress, recipe = self.progress, self.recipe
         self._rate = progress.rate_factor * optimizer.rate_at(recipe, progress.iteration)
         optimizer.set_rate(self.optimizer, self._rate)
-        loss = self.objective(self.sampler.batch(progress.iteration))
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss = self.gradient(progress.iteration)
         if recipe.grad_clip:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), recipe.grad_clip)
         self.optimizer.step()
         progress.iteration += 1
         self.ema.update(self.model, progress.iteration)
-        self._pending_losses.append(loss.detach())
+        self._pending_losses.append(loss)
 
     def _read_losses(self) -> Step | None:
         """Copy the pending losses from the device; None if the run was rolled back because a loss

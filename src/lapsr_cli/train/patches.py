@@ -52,7 +52,7 @@ class CropParams:
 class PatchSampler:
     """Batches for a recipe from a dataset, on the device of the dataset.
 
-    Of the patches of each scale, ``rank`` gets its share of 1 / ``world_size``.
+    ``rank`` gets every ``world_size``-th patch of the batch, from number ``rank`` on.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class PatchSampler:
         """This rank's share of the batch of ``iteration``, one element per scale."""
         rng = np.random.Generator(np.random.Philox(key=[self.recipe.seed, iteration]))
         params = self.sample(rng)
-        return [self._scale_batch(scale, params[part], rng) for scale, part in self._parts()]
+        return [self._scale_batch(scale, params, part, rng) for scale, part in self._parts()]
 
     def sample(self, rng: np.random.Generator) -> CropParams:
         """Draw the patches of a whole batch; every pixel of every picture is equally likely."""
@@ -98,9 +98,11 @@ class PatchSampler:
         for scale, start, stop in zip(self.recipe.scales, bounds, bounds[1:], strict=False):
             yield scale, slice(int(start), int(stop))
 
-    def _scale_batch(self, scale: int, params: CropParams, rng: np.random.Generator) -> ScaleBatch:
-        bounds = np.linspace(0, len(params), self.world_size + 1).round().astype(int)
-        mine = slice(bounds[self.rank], bounds[self.rank + 1])
+    def _scale_batch(
+        self, scale: int, params: CropParams, part: slice, rng: np.random.Generator
+    ) -> ScaleBatch:
+        params = params[part]
+        mine = slice((self.rank - part.start) % self.world_size, None, self.world_size)
         hr = crop(self.dataset, params[mine], self.recipe.patch_size)  # (n, 1, P, P)
         levels = [level for level in self.recipe.network.scales if level <= scale]
         targets = {level: _downscaled(hr, scale // level) for level in levels}

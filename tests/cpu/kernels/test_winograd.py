@@ -12,9 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from lapsr_cli.cpu.kernels.winograd import (
-    WinogradConv,
-    supports,
+from lapsr_cli.cpu.kernels.winograd import WinogradConv, supports
+from lapsr_cli.cpu.kernels.winograd_transforms import (
     transformed_inputs,
     transformed_kernels,
     transformed_outputs,

@@ -128,6 +128,12 @@ class Vector:
         is_less = self._builder.fcmp_ordered("<", self.value, other.value)
         return Vector(self._builder, self._builder.select(is_less, self.value, other.value))
 
+    def where_positive(self, condition: Vector, otherwise: Vector) -> Vector:
+        """This in the lanes where ``condition`` > 0, ``otherwise`` in the others."""
+        zero = ir.Constant(condition.value.type, None)
+        is_positive = self._builder.fcmp_ordered(">", condition.value, zero)
+        return Vector(self._builder, self._builder.select(is_positive, self.value, otherwise.value))
+
     def _emit(self, operation: Callable[..., Any], other: Vector | float) -> Vector:
         if isinstance(other, Vector):
             value = other.value

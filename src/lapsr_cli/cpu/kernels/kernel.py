@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import threading
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from lapsr_cli.cpu.jit.compiler import CompiledFunction
@@ -14,7 +15,7 @@ from lapsr_cli.cpu.jit.values import Vector
 from lapsr_cli.device.cpu_features import Processor
 from lapsr_cli.network.pyramid import NEGATIVE_SLOPE
 
-__all__ = ["Kernel", "fills_vectors", "leaky_relu", "row_addresses"]
+__all__ = ["Kernel", "fills_vectors", "leaky_relu", "leaky_relu_gradient", "row_addresses"]
 
 
 class Kernel:
@@ -31,12 +32,12 @@ class Kernel:
         self._per_thread = threading.local()
 
     def __call__(
-        self, tables: Sequence[Sequence[int]], tensors: Sequence[Tensor], *counts: int
+        self, tables: Sequence[ArrayLike], tensors: Sequence[Tensor], *counts: int
     ) -> None:
-        """``tables``: an address for each row, 0 (null) where there is no row."""
-        arrays = [(ctypes.c_int64 * len(table))(*table) for table in tables]
+        """``tables``: addresses of rows, 0 (null) where there is no row."""
+        arrays = [np.ascontiguousarray(table, np.int64) for table in tables]
         self._function(
-            *(ctypes.addressof(array) for array in arrays),
+            *(array.ctypes.data for array in arrays),
             *(tensor.data_ptr() for tensor in tensors),
             self._scratch().data_ptr(),
             *counts,
@@ -80,3 +81,8 @@ def row_addresses(pieces: Iterable[Tensor], number: int) -> list[int]:
 def leaky_relu(values: Vector) -> Vector:
     """The activation of both papers."""
     return values.maximum(NEGATIVE_SLOPE * values)
+
+
+def leaky_relu_gradient(values: Vector, inputs: Vector) -> Vector:
+    """``values`` times the derivative of the activation at ``inputs``."""
+    return values.where_positive(inputs, NEGATIVE_SLOPE * values)
