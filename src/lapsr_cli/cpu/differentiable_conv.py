@@ -49,7 +49,7 @@ class PreparedConv(NamedTuple):
 def activated_conv(features: Tensor, conv: PreparedConv, skip: Tensor | None = None) -> Tensor:
     """conv(leaky_relu(features)) + skip: (B, C, H, W) -> (B, C, H, W), channels-last, padded by
     zeros."""
-    result: Tensor = _ActivatedConv.apply(features, *conv, skip)
+    result: Tensor = _ActivatedConv.apply(features, *conv, skip)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -78,7 +78,7 @@ class _ActivatedConv(torch.autograd.Function):
         return outputs
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         features, backward = ctx.saved_tensors
         gradient = _channels_last(gradient)
         channels, width = features.shape[1], features.shape[3]
