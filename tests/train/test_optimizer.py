@@ -164,13 +164,36 @@ def test_the_cosine_schedule_falls_from_the_rate_to_the_minimum(
 @given(
     rate=RATES,
     warm_up=st.integers(1, 500),
-    schedule=st.sampled_from(["step", "cosine", "constant"]),
+    schedule=st.sampled_from(["step", "cosine", "constant", "wsd"]),
 )
 def test_the_warm_up_is_linear(rate: float, warm_up: int, schedule: Any) -> None:
     recipe = Recipe(rate=rate, warm_up=warm_up, schedule=schedule, rate_step=10**6)
     rates = [optimizer.rate_at(recipe, i) for i in range(warm_up + 1)]
     np.testing.assert_allclose(rates[:-1], rate * np.arange(1, warm_up + 1) / warm_up, rtol=1e-9)
     assert rates[-1] == pytest.approx(rate)
+
+
+@given(
+    rate=RATES,
+    least=RATES,
+    iterations=st.integers(1, 2000),
+    decay=st.none() | st.integers(1, 3000),
+)
+def test_the_wsd_schedule_keeps_its_rate_until_the_decay(
+    rate: float, least: float, iterations: int, decay: int | None
+) -> None:
+    recipe = Recipe(
+        schedule="wsd", rate=rate, rate_min=least, warm_up=0, iterations=iterations, decay=decay
+    )
+    length = max(1, iterations // 5) if decay is None else min(decay, iterations)
+    least = min(least, rate)
+    for iteration in range(iterations - length + 1):
+        assert optimizer.rate_at(recipe, iteration) == pytest.approx(rate)
+    for number in range(1, length):
+        expected = least + (rate - least) * (1 - math.sqrt(number / length))
+        found = optimizer.rate_at(recipe, iterations - length + number)
+        assert found == pytest.approx(expected, rel=1e-6)
+    assert optimizer.rate_at(recipe, iterations) == pytest.approx(least)
 
 
 def test_the_constant_schedule_is_constant() -> None:

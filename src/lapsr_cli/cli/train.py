@@ -83,6 +83,14 @@ def _recipe_option(group: str, *names: str, **attrs: Any) -> Callable[[Any], Any
     default=None,
     help="Fail unless RUN holds a run to resume, or, with --no-resume, if it does.",
 )
+@grouped_option(
+    "Run",
+    "--decay-from",
+    type=GivenPath(dir_okay=False),
+    metavar="CHECKPOINT",
+    help="Continue the run of this checkpoint in RUN, while the learning rate falls to its minimum"
+    " (wsd schedule).",
+)
 @_recipe_option("Run", "--iterations", type=int, metavar="N", help="Length of the run.")
 @grouped_option(
     "Run",
@@ -219,8 +227,8 @@ def _recipe_option(group: str, *names: str, **attrs: Any) -> Callable[[Any], Any
 @_recipe_option(
     "Optimizer",
     "--schedule",
-    type=click.Choice(["step", "cosine", "constant"]),
-    help="Learning rate schedule.",
+    type=click.Choice(["step", "cosine", "constant", "wsd"]),
+    help="Learning rate schedule; wsd (warm-up, stable, decay) is constant but for its end.",
 )
 @_recipe_option("Optimizer", "--lr-min", "rate_min", type=float, help="Minimum learning rate.")
 @_recipe_option(
@@ -240,6 +248,14 @@ def _recipe_option(group: str, *names: str, **attrs: Any) -> Callable[[Any], Any
 )
 @_recipe_option(
     "Optimizer", "--warm-up", type=int, metavar="N", help="Iterations of linear warm-up."
+)
+@_recipe_option(
+    "Optimizer",
+    "--decay",
+    type=int,
+    metavar="N",
+    help="Iterations over which the learning rate falls at the end (wsd schedule); by default a"
+    " fifth of the run.",
 )
 @_recipe_option("Optimizer", "--weight-decay", type=float, help="L2 penalty on the weights.")
 @_recipe_option(
@@ -279,6 +295,7 @@ def train(
     output: Path,
     preset: str | None,
     resume: bool | None,
+    decay_from: Path | None,
     device: str,
     compiled: bool,
     memory: str | None,
@@ -325,6 +342,7 @@ def train(
         network={name: value for name, value in given.items() if name in _NETWORK},
         recipe={name: value for name, value in given.items() if name not in _NETWORK},
         resume=resume,
+        decay_from=decay_from,
     )
     pace = LoopOptions(
         log_every=log_every, validate_every=validate_every, save_every=saving, time_limit=limit

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -99,7 +100,9 @@ class Trainer:
 
     ``dataset``: on the device to train on. ``validator``: if None, the latest moving average is
     saved as the best. ``started``: value of the monotonic clock at which the time limit starts.
-    ``compiled``: use torch.compile.
+    ``source``: checkpoint to continue from. ``compiled``: use torch.compile.
+
+    Raises TrainingError if the checkpoint is invalid or belongs to another network.
     """
 
     def __init__(
@@ -113,6 +116,7 @@ class Trainer:
         *,
         options: LoopOptions,
         started: float,
+        source: Path | None = None,
         compiled: bool = False,
     ) -> None:
         self.recipe = recipe
@@ -120,8 +124,8 @@ class Trainer:
         self.run_dir = run_dir
         self.group = group
         self.options = options
-        # A resumed run gets its weights from the checkpoint; its --init may no longer exist.
-        init = None if run_dir.has_checkpoint else recipe.init
+        # A run that continues gets its weights from a checkpoint; its --init may no longer exist.
+        init = None if source else recipe.init
         self.model = initial_model(replace(recipe, init=init)).to(device.torch_device)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema = Ema(self.model, recipe.ema)
@@ -134,16 +138,16 @@ class Trainer:
         self._bicubic: Scores = {}
         self._start = started
         self._saved_at = self._read_at = self._counted_at = time.monotonic()
+        if source is not None:
+            self._continue(source)
 
-    def resume(self) -> int:
-        """Load the last checkpoint of the run directory and return its iteration.
-
-        Raises TrainingError if the checkpoint is invalid or belongs to another network.
-        """
-        self._restore(checkpoint.read(self.run_dir.last))
+    def _continue(self, source: Path) -> None:
+        self._restore(checkpoint.read(source), source)
+        if source != self.run_dir.last:  # validations and records of this run begin here
+            self.progress.best, self.progress.validated = None, self.progress.iteration
+            self.progress.loss_sum, self.progress.loss_count = 0.0, 0
         if self.group.is_main:
             self.run_dir.drop_records_after(self.progress.iteration, self.progress.validated)
-        return self.progress.iteration
 
     def run(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
         """Train until the recipe's iterations are done, ``stop`` returns True or the time is over.
@@ -236,7 +240,7 @@ class Trainer:
                 f" rate; {self.run_dir.last} is at iteration {saved.progress.iteration};"
                 " try a lower --lr"
             )
-        self._restore(saved)
+        self._restore(saved, self.run_dir.last)
         self.progress.rate_factor = _RATE_FACTOR_AFTER_DIVERGENCE
         if self.group.is_main:
             self.run_dir.drop_records_after(self.progress.iteration, self.progress.validated)
@@ -314,18 +318,16 @@ class Trainer:
             random_state=torch.get_rng_state(),
         )
 
-    def _restore(self, saved: Checkpoint) -> None:
+    def _restore(self, saved: Checkpoint, source: Path) -> None:
         if saved.recipe["network"] != self.recipe.to_json()["network"]:
-            raise TrainingError(
-                f"{self.run_dir.last}: not a checkpoint of {self.recipe.network.title}"
-            )
+            raise TrainingError(f"{source}: not a checkpoint of {self.recipe.network.title}")
         try:
             self.model.load_state_dict(saved.model)
             self.ema.model.load_state_dict(saved.ema)
             optimizer.load(self.optimizer, saved.optimizer)
             torch.set_rng_state(saved.random_state)
         except (RuntimeError, TypeError, ValueError, KeyError) as error:
-            raise TrainingError(f"{self.run_dir.last}: not a valid checkpoint") from error
+            raise TrainingError(f"{source}: not a valid checkpoint") from error
         self.progress = saved.progress
         self._pending_losses.clear()
         self._counted_at = time.monotonic()

