@@ -268,7 +268,7 @@ def test_a_cascade_gives_lower_scales_on_the_way(lapsr: Lapsr, tmp_path: Path, t
             assert image.size == (9 * scale, 7 * scale)
     ran = lapsr(*command, "-o", tmp_path / "out", "-s", "16")
     assert ran.code == 2
-    assert "this model enlarges up to 8 times; --cascade" in ran.err
+    assert "this model enlarges up to 8x; --cascade" in ran.err
 
 
 class Broken(Exception):

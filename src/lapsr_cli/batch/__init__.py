@@ -1,2 +1,2 @@
-"""Folders of pictures: what is to be done (planning), what is refused (limits), and doing it
-(pipeline, within a budget)."""
+"""Folders of pictures: what to do (planning), what to refuse (limits), and the pipeline that
+does it within a memory budget."""

@@ -1,4 +1,4 @@
-"""How many bytes of pictures may be held at a time, and waiting for one's turn."""
+"""A limit on the bytes of pictures held at a time; threads wait for their share."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ __all__ = ["Budget"]
 
 
 class Budget:
-    """Bytes that several threads take and give back.
+    """Bytes that threads take and give back.
 
-    One that asks for more than there is in all gets it when nobody else holds any.
+    A request for more than the total is granted when nothing else is held.
     """
 
     def __init__(self, total: int) -> None:
@@ -20,7 +20,7 @@ class Budget:
         self._changed = Condition()
 
     def take(self, amount: int, given_up: Callable[[], bool]) -> bool:
-        """Wait until ``amount`` is free and take it; False if ``given_up`` says so first."""
+        """Wait until ``amount`` is free and take it; False if ``given_up`` returns True first."""
         with self._changed:
             while self._held and self._held + amount > self.total:
                 if given_up():

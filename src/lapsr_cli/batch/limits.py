@@ -1,4 +1,4 @@
-"""What a run takes on, and what it refuses before any job."""
+"""The limits of a run, checked before a picture is decoded."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ __all__ = ["Limits", "bytes_needed", "check", "check_targets"]
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """``memory``: bytes of pictures that may be held at a time, None is a quarter of what is free;
-    one picture may always be held. ``max_pixels``: of an input, all frames together. ``cascade``:
-    enlarge more than the network does in one pass by a second one."""
+    """``memory``: bytes of pictures held at a time; None: the share that `MemoryPolicy` gives. One
+    picture may always be held. ``max_pixels``: of an input, all frames together. ``cascade``: run
+    the network on its own output to go beyond its largest scale."""
 
     memory: int | None = None
     max_pixels: int = image_io.MAX_PIXELS
@@ -34,21 +34,21 @@ class Limits:
 
 
 def check_targets(targets: Iterable[Target], scales: Sequence[int], *, cascade: bool) -> None:
-    """Raise UsageError for a scale, not a size in pixels, that the network does not reach."""
+    """Raise UsageError for a scale, but not a size in pixels, beyond what the network reaches."""
     largest = LARGEST_CASCADE if cascade else max(scales)
     for target in targets:
         if target.scale and target.factor(Size(1, 1)) > largest:
             raise UsageError(
-                f"-s/--scale {target.label}: this model enlarges up to {max(scales)} times;"
-                " --cascade does it twice"
+                f"-s/--scale {target.label}: this model enlarges up to {max(scales)}x;"
+                " --cascade goes further"
             )
 
 
 def check(job: Job, header: Header, scales: Sequence[int], limits: Limits) -> int:
-    """Bytes that a picture holds until it is written. Raises PictureError, before any job, for
-    one that is too large, or cannot be enlarged, held or written."""
+    """The bytes that a picture holds until it is written. Raises PictureError, before it is
+    decoded, for one that is too large or cannot be enlarged, held in memory or written."""
     size = Size(header.height, header.width)
-    # Pages may differ: what they hold together is known when they are read.
+    # Pages may differ in size; their sum is checked when they are read.
     pixels = size.height * size.width * (1 if header.form == "TIFF" else header.frames)
     if pixels > limits.max_pixels:
         raise UnreadablePicture(
@@ -73,12 +73,12 @@ def check(job: Job, header: Header, scales: Sequence[int], limits: Limits) -> in
 
 
 def _check_factors(job: Job, size: Size, scales: Sequence[int], *, cascade: bool) -> None:
-    """Raise UnwritablePicture for a size that the network does not reach."""
+    """Raise UnwritablePicture for a size beyond what the network reaches."""
     largest = LARGEST_CASCADE if cascade else max(scales)
     for target in job.outputs:
         factor = target.factor(size)
         if factor > largest:
-            hint = "" if cascade or factor > LARGEST_CASCADE else "; --cascade enlarges twice"
+            hint = "" if cascade or factor > LARGEST_CASCADE else "; --cascade goes further"
             raise UnwritablePicture(
                 f"{job.source.path}: {size.width} x {size.height} pixels would be enlarged"
                 f" {float(factor):.3g} times, more than {largest}{hint}"
@@ -86,10 +86,10 @@ def _check_factors(job: Job, size: Size, scales: Sequence[int], *, cascade: bool
 
 
 def bytes_needed(job: Job, header: Header, scales: Sequence[int]) -> int:
-    """Of the input, every enlargement of it, the largest result as it is written, all frames."""
+    """Bytes of the input, all its enlargements and the largest result being written."""
     size = Size(header.height, header.width)
     enlargements = {enlargement(target.factor(size), scales) for target in job.outputs}
-    enlargements |= {  # what the passes before the last of a cascade give
+    enlargements |= {  # the intermediate results of a cascade
         max(scales) ** passes
         for passes in range(1, LARGEST_CASCADE.bit_length())
         if max(scales) ** passes < max(enlargements)

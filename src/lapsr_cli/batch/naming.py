@@ -1,4 +1,4 @@
-"""Naming outputs so that no two are the same file, and none is an input."""
+"""Output names: no two outputs are the same file, and none is an input."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["Named", "Naming", "name_outputs"]
 
 @dataclass(frozen=True, kw_only=True)
 class Naming:
-    """How outputs are called.
+    """How outputs are named.
 
-    ``folder``: where they go, the tree of the inputs mirrored below it. ``scales``: what {scale}
-    becomes for each output of a picture: "2", "2.5", "w1920". ``pattern``: the name without
-    suffix, with {stem} and {scale}. Raises UsageError for a pattern that is no file name or gives
-    two outputs one name.
+    ``folder``: the output folder, which mirrors the tree of the inputs. ``scales``: the values of
+    {scale}, one for each output of a picture: "2", "2.5", "w1920". ``pattern``: the name without
+    suffix, with {stem} and {scale}. Raises UsageError for a pattern that is not a file name or
+    gives two outputs the same name.
     """
 
     folder: Path
@@ -33,7 +33,7 @@ class Naming:
         try:
             fields = {field for _, field, _, _ in Formatter().parse(self.pattern)}
             if not fields <= {None, "stem", "scale"}:
-                raise ValueError(fields)  # {stem.attribute} would work and mean nothing
+                raise ValueError(fields)  # {stem.attribute} would be accepted
             names = [self.pattern.format(stem="a", scale=scale) for scale in self.scales]
         except (KeyError, ValueError, IndexError, AttributeError, TypeError) as error:
             raise UsageError(f"--name {self.pattern!r}: only {{stem}} and {{scale}}") from error
@@ -43,7 +43,7 @@ class Naming:
             raise UsageError(f"--name {self.pattern!r} needs {{scale}}: several scales are made")
 
     def outputs(self, source: Source, stem: str, suffix: str) -> dict[str, Path]:
-        """The output of ``source`` at each scale, were its stem ``stem``."""
+        """The output of ``source`` at each scale, with the given stem."""
         parent = self.folder / source.relative.parent
         return {
             scale: parent / (self.pattern.format(stem=stem, scale=scale) + suffix)
@@ -53,7 +53,7 @@ class Naming:
 
 @dataclass(frozen=True)
 class Named:
-    """The outputs of every picture at each scale, and the pictures that can have none."""
+    """The outputs of every picture at each scale, and the pictures without a free name."""
 
     outputs: dict[Source, dict[str, Path]]
     clashes: dict[Source, str]
@@ -62,10 +62,9 @@ class Named:
 def name_outputs(suffixes: Mapping[Source, str], naming: Naming) -> Named:
     """Name the outputs of every picture so that no two are the same file, and none is an input.
 
-    ``suffixes``: the pictures, and what the names of their outputs end with. Pictures that would
-    share an output (a.jpg and a.png, both made PNG) get their own suffix into the name:
-    a_jpg_x2.png. Where that does not tell them apart, the first keeps the name and the others are
-    ``clashes``, with the reason.
+    ``suffixes``: the suffix of each picture's outputs. Pictures that would share an output (a.jpg
+    and a.png, both written as PNG) get their own suffix in the name: a_jpg_x2.png. If that is not
+    enough, the first keeps the name and the others are ``clashes``, with the reason.
     """
     fold = _folds_case(naming.folder)
     plain = {s: naming.outputs(s, s.relative.stem, suffix) for s, suffix in suffixes.items()}
@@ -85,29 +84,29 @@ def name_outputs(suffixes: Mapping[Source, str], naming: Naming) -> Named:
             if key in inputs:
                 clashes[source] = f"its result {path} would overwrite the input {inputs[key].path}"
             elif key in owners:
-                clashes[source] = f"its result {path} is that of {owners[key].path} too"
+                clashes[source] = f"its result {path} is also that of {owners[key].path}"
         if source not in clashes:
             owners |= dict.fromkeys(keys, source)
     return Named({s: o for s, o in named.items() if s not in clashes}, clashes)
 
 
 def _told_apart(source: Source) -> str:
-    """A stem with the input's own suffix in it: "a_jpg"."""
+    """A stem that includes the input's suffix: "a_jpg"."""
     return f"{source.relative.stem}_{source.relative.suffix[1:]}"
 
 
 def _key(path: Path, fold: bool) -> str:
-    """Equal for paths that are the same file; ``fold``: in whatever case they are written."""
+    """Equal for paths of the same file; ``fold``: ignoring case."""
     real = os.path.realpath(path)
     return real.casefold() if fold else real
 
 
 def _folds_case(folder: Path) -> bool:
-    """Whether the file system below ``folder``, or above it if it is not there yet, takes names
-    that differ in case for one."""
+    """Whether the file system of ``folder``, or of its nearest existing parent, ignores case in
+    names."""
     real = Path(os.path.realpath(folder))
     there = next(each for each in (real, *real.parents) if os.path.exists(each))
     other = Path(str(there).swapcase())
     if there == other:
-        return True  # a name without letters does not tell: better safe
+        return True  # without letters there is no telling; assume so
     return os.path.exists(other) and there.samefile(other)

@@ -3,7 +3,7 @@
     feeder ──> decoders ──> one worker per device ──> encoders ──> outcomes
        └── a byte budget: taken before a picture is read, returned once it is written
 
-Pictures are read in order and come out as they are finished. A device for which no picture is ready
+Pictures are read in order and reported as they finish. A device for which no picture is ready
 computes what it has instead of waiting for a full batch.
 """
 
@@ -37,9 +37,9 @@ from lapsr_cli.upscaler import Upscaler
 __all__ = ["DECODERS", "run"]
 
 DECODERS = 2
-"""Threads that read."""
+"""Number of reading threads."""
 _READ_AHEAD = 96
-"""Pictures that may be read but not begun: more than the largest batch."""
+"""Pictures read ahead of the devices: more than the largest batch."""
 
 
 def run(
@@ -51,10 +51,10 @@ def run(
     advance: Advance = lambda share, output_pixels: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Outcome]:
-    """Enlarge every picture and give the outcome of each as it becomes known.
+    """Enlarge every picture and yield the outcome of each as it finishes.
 
-    ``upscalers``: one per device. ``advance`` is told of the networks' progress, as `Stream` says.
-    Once ``stop`` returns True, pictures that have not been begun are left and have no outcome.
+    ``upscalers``: one per device. ``advance`` receives the progress of the networks (see `Stream`).
+    Once ``stop`` returns True, no further picture is started; those left have no outcome.
     Raises DiskFull if there is no space for results, DeviceError if a device fails.
     """
     pipeline = _Pipeline(jobs, upscalers, selection, limits or Limits(), advance, stop)
@@ -67,17 +67,17 @@ def run(
             raise pipeline.failure
     finally:
         pipeline.abandoned.set()
-        # A run that came to its end has waited already; one that is given up does not wait.
+        # After a complete run the encoders are idle; an abandoned run does not wait for them.
         pipeline.encoders.shutdown(wait=False, cancel_futures=True)
 
 
 class _Abandoned(Exception):
-    """Another thread failed, or nobody waits for outcomes any longer."""
+    """Another thread failed, or the caller stopped iterating."""
 
 
 @dataclass(frozen=True)
 class _Reading:
-    """A picture that is being read. ``size``: bytes it has taken from the budget."""
+    """A picture being read. ``size``: the bytes it holds of the budget."""
 
     job: Job
     photo: Future[Photo]
@@ -87,10 +87,10 @@ class _Reading:
 
 @dataclass(eq=False)
 class _OpenPhoto:
-    """A picture that was read.
+    """A decoded picture.
 
-    ``enlargements``: for each target, the multiple of the input's size to make it from. ``frames``:
-    for each frame, its pictures by multiple, so far. ``remaining``: frames that lack some.
+    ``enlargements``: for each target, the multiple of the input's size it is made from. ``frames``:
+    for each frame, the pictures computed so far, by multiple. ``remaining``: unfinished frames.
     """
 
     reading: _Reading
@@ -103,8 +103,8 @@ class _OpenPhoto:
     notes: dict[str, None] = field(default_factory=dict)
 
     def missing(self, multiple: int, scales: Sequence[int]) -> tuple[int, ...]:
-        """The scales of the network's next pass on a frame of that ``multiple`` of the input's
-        size; none if all that is needed is there."""
+        """The scales of the network's next pass on a frame at ``multiple`` times the input's size;
+        empty if nothing is missing."""
         missing = {e // multiple for e in self.enlargements.values() if e > multiple}
         return tuple(sorted({min(each, max(scales)) for each in missing}))
 
@@ -147,7 +147,7 @@ class _Pipeline:
         self.encoders = ThreadPoolExecutor(os.cpu_count() or 2, "encode")
 
     def run(self) -> None:
-        """Run all threads and wait for them; the last outcome is None."""
+        """Run all threads and wait for them; puts None after the last outcome."""
         with (
             ThreadPoolExecutor(DECODERS, "decode") as decoders,
             ThreadPoolExecutor(1 + len(self.upscalers), "device") as others,
@@ -169,17 +169,17 @@ class _Pipeline:
         self.abandoned.set()
 
     def ends(self) -> bool:
-        """Whether no picture is to be begun any more."""
+        """Whether no further picture may be started."""
         return self.abandoned.is_set() or self.stop()
 
     def report_progress(self, share: float, output_pixels: int) -> None:
-        """From a device's thread, which this ends if the run is abandoned."""
+        """Called by device threads; raises _Abandoned to end them if the run is abandoned."""
         if self.abandoned.is_set():
             raise _Abandoned
         self.advance(share, output_pixels)
 
     def report_unreadable(self, job: Job, error: PictureError, started: float) -> None:
-        """The outcome of a picture that was not enlarged."""
+        """Put the outcome of a picture that could not be read."""
         seconds = time.monotonic() - started
         path = job.source.path
         self.outcomes.put(
@@ -187,7 +187,7 @@ class _Pipeline:
         )
 
     def _feed(self, decoders: ThreadPoolExecutor) -> None:
-        """Have pictures read, in order, as far as the budget allows."""
+        """Submit pictures to the decoders, in order, as the budget allows."""
         try:
             for job in self.jobs:
                 if self.ends():
@@ -215,7 +215,7 @@ class _Pipeline:
                 self.readings.put(None)
 
     def write(self, photo: _OpenPhoto, upscaler: Upscaler) -> None:
-        """Have an encoder's thread write every output of a picture."""
+        """Submit the outputs of a picture to the encoders."""
         self.encoders.submit(self._write, photo, upscaler)
 
     def _write(self, opened: _OpenPhoto, upscaler: Upscaler) -> None:
@@ -232,11 +232,11 @@ class _Pipeline:
                 losses |= dict.fromkeys(lost)
         except PictureError as error:
             if _is_disk_full(error):
-                self.fail(DiskFull(f"{error}; what is there so far is whole"))
+                self.fail(DiskFull(f"{error}; the files written so far are complete"))
             message = str(error)
         except Exception as error:
             if not is_out_of_memory(error):
-                self.fail(error)  # a defect of ours ends the run: nobody looks at the future
+                self.fail(error)  # a bug ends the run: nobody checks the future
                 raise
             message = f"{path}: not enough memory for its results"
         finally:
@@ -276,7 +276,7 @@ class _Pipeline:
 
 
 class _DeviceWorker:
-    """Takes pictures that were read, enlarges them on one device, and has the results written."""
+    """Enlarges decoded pictures on one device and passes the results to the encoders."""
 
     def __init__(self, pipeline: _Pipeline, upscaler: Upscaler) -> None:
         self._pipeline = pipeline
@@ -285,7 +285,7 @@ class _DeviceWorker:
         self._second_passes: deque[Task[_Frame]] = deque()  # of a cascade
 
     def run(self) -> None:
-        """Until there are no more pictures."""
+        """Process pictures until there are no more."""
         while (reading := self._next_reading()) is not None:
             if not reading.photo.done():
                 self._flush()
@@ -303,7 +303,7 @@ class _DeviceWorker:
         self._flush()
 
     def _next_reading(self) -> _Reading | None:
-        """The next picture, None at the end; while none is there, what waits is computed."""
+        """The next picture, or None at the end; pending windows are computed before waiting."""
         try:
             reading = self._pipeline.readings.get_nowait()
         except Empty:
@@ -314,7 +314,7 @@ class _DeviceWorker:
         return reading
 
     def _enlarge(self, reading: _Reading, photo: Photo) -> None:
-        """Submit every frame; a picture that is only made smaller needs no network."""
+        """Submit every frame; a picture that is only downscaled bypasses the network."""
         size = Size(photo.frames[0].height, photo.frames[0].width)
         scales = self._upscaler.config.scales
         opened = _OpenPhoto(
@@ -338,14 +338,14 @@ class _DeviceWorker:
             self._take(self._stream.submit(self._second_passes.popleft()))
 
     def _flush(self) -> None:
-        """Compute all that waits, second passes included."""
+        """Compute everything pending, including second passes."""
         self._take(self._stream.flush())
         while self._second_passes:
             self._submit(self._second_passes.popleft())
             self._take(self._stream.flush())
 
     def _take(self, results: Iterable[Result[_Frame]]) -> None:
-        """Keep the pictures of each result; have a photo written that is complete."""
+        """Store the pictures of each result; write photos that are complete."""
         for result in results:
             frame, opened = result.key, result.key.photo
             opened.windows += result.windows

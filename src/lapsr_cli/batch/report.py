@@ -1,4 +1,4 @@
-"""What became of every picture, and the exit code that follows from it."""
+"""The outcome of every picture, and the exit code of the run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Status = Literal["done", "skipped", "failed"]
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """A file that was written: its scale as asked for ("2", "w1920"), its pixels and bytes."""
+    """A written file: its scale as requested ("2", "w1920"), its size in pixels and bytes."""
 
     path: Path
     scale: str
@@ -30,17 +30,17 @@ class Output:
 
     @property
     def megapixels(self) -> float:
-        """Of all frames."""
+        """Of all frames together."""
         return self.width * self.height * self.frames / 1e6
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of one picture: its outputs and how they were made, or why there are none.
+    """The result for one picture: its outputs and how they were made, or why there are none.
 
-    ``message``: why it was skipped or failed, the file named. ``warnings``: what was decided for
-    the user. ``windows``: how many the network saw. ``seconds``: from the reading's begin to the
-    last byte written, waiting included.
+    ``message``: why it was skipped or failed; names the file. ``warnings``: decisions made on the
+    user's behalf. ``windows``: how many the network processed. ``seconds``: from the start of
+    reading to the last byte written, including waits.
     """
 
     source: Path
@@ -63,8 +63,8 @@ class Outcome:
         return f"{self.status}: {self.source}: {self.message}"
 
     def to_json(self) -> dict[str, Any]:
-        """As docs/report.md has it. What is not UTF-8 in names is escaped: \\xNN, \\udcNN in
-        messages."""
+        """The picture's entry in docs/report.md. Bytes that are not UTF-8 are escaped: \\xNN in
+        names, \\udcNN in messages."""
         values = asdict(self)
         values["source"] = in_utf8(self.source)
         for output in values["outputs"]:
@@ -77,7 +77,7 @@ class Outcome:
 
 
 def in_utf8(path: Path) -> str:
-    """A path as JSON has it: bytes that are not UTF-8 are escaped as \\xNN."""
+    """A path for JSON: bytes that are not UTF-8 are escaped as \\xNN."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
@@ -86,7 +86,7 @@ def _utf8(message: str) -> str:
 
 
 def check_place(path: Path) -> None:
-    """Raise UsageError if a report would replace something that is none, a picture say."""
+    """Raise UsageError if the report would overwrite a file that is not a report."""
     if not path.exists() or not path.stat().st_size:
         return
     try:
@@ -94,7 +94,7 @@ def check_place(path: Path) -> None:
     except (ValueError, TypeError):
         is_report = False
     if not is_report:
-        raise UsageError(f"--report {printable(path)}: is there, and is no report; it stays")
+        raise UsageError(f"--report {printable(path)}: already exists and is not a report")
 
 
 @dataclass
@@ -104,11 +104,11 @@ class Report:
     outcomes: list[Outcome] = field(default_factory=list)
 
     def add(self, outcome: Outcome) -> None:
-        """Take one more outcome in."""
+        """Add an outcome."""
         self.outcomes.append(outcome)
 
     def count(self, status: Status) -> int:
-        """How many pictures ended so."""
+        """The number of pictures with this status."""
         return sum(outcome.status == status for outcome in self.outcomes)
 
     @property
@@ -118,7 +118,7 @@ class Report:
 
     @property
     def megapixels(self) -> float:
-        """Of everything that was written."""
+        """Of all outputs together."""
         return sum(output.megapixels for each in self.outcomes for output in each.outputs)
 
     def summary(self, seconds: float) -> str:
@@ -136,8 +136,8 @@ class Report:
         return ", ".join(parts)
 
     def to_json(self, about: Mapping[str, Any], seconds: float, exit_code: int) -> dict[str, Any]:
-        """The whole run, as docs/report.md has it; ``about``: how it was called and on what,
-        ``exit_code``: what the command ends with."""
+        """The whole report (docs/report.md). ``about``: the command line, model and devices.
+        ``exit_code``: of the command."""
         return {
             "format": 1,
             **about,

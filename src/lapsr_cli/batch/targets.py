@@ -1,4 +1,4 @@
-"""The sizes users ask for, and which enlargement serves each."""
+"""Requested sizes, and the enlargement that each is made from."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ LARGEST_CASCADE = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A size asked for: a scale, or a box in pixels that the picture is to fill.
+    """A requested size: a scale, or a box in pixels that the picture is fitted into.
 
-    ``scale``: a decimal as it was written. ``width``, ``height``: either or both, the picture fits
-    within; ``long_edge``: of the longer side. Raises UsageError, naming the flag.
+    ``scale``: a decimal, as given. ``width``, ``height``: of the box, either or both;
+    ``long_edge``: of the longer side. Raises UsageError, naming the flag.
     """
 
     scale: str = ""
@@ -56,27 +56,27 @@ class Target:
 
     @property
     def label(self) -> str:
-        """What {scale} becomes in names: "2", "2.5", "w1920", "w1920h1080", "e4000"."""
+        """The value of {scale} in names: "2", "2.5", "w1920", "w1920h1080", "e4000"."""
         if self.scale:
             value = self._fraction()
             return str(value) if value.denominator == 1 else f"{float(value):g}"
         return "".join(f"{letter}{value}" for letter, value in self._bounds.items())
 
     def factor(self, size: Size) -> Fraction:
-        """How many times larger than ``size`` the result is; below 1 it is smaller."""
+        """Size of the result relative to ``size``; less than 1 if it is smaller."""
         if self.scale:
             return self._fraction()
         sides = {"w": size.width, "h": size.height, "e": max(size.height, size.width)}
         return min(Fraction(value, sides[letter]) for letter, value in self._bounds.items())
 
     def size(self, size: Size) -> Size:
-        """Of the result."""
+        """Size of the result for an input of ``size``."""
         return size.times(self.factor(size))
 
 
 def enlargement(factor: Fraction, scales: Sequence[int]) -> int:
-    """The least the network can enlarge to reach ``factor``: 1 (not at all), one of ``scales``, or
-    the largest of them times what a second pass has to add."""
+    """The smallest enlargement that reaches ``factor``: 1 (none), one of ``scales``, or the largest
+    of them times the enlargement of a second pass."""
     if factor <= 1:
         return 1
     sufficient = [scale for scale in scales if scale >= factor]
