@@ -29,7 +29,7 @@ Key = TypeVar("Key")
 Models = Mapping[str, LaplacianPyramid]
 
 _LOSSY = {"JPEG", "MPO", "AVIF", "HEIF"}
-"""What PIL calls the formats of photographs compressed with loss; of WebP it does not tell."""
+"""PIL's names of lossy formats. PIL does not tell whether a WebP is lossy."""
 
 
 class Upscaler:
@@ -38,7 +38,7 @@ class Upscaler:
     ``models``: one network, or two by name with the same scales, the second for pictures from lossy
     files; ``Task.model`` names the one that a picture goes through. ``tiling``: how pictures are
     cut; by default into as few tiles as memory allows. ``memory``: bytes that a pass may take on
-    the device; None is what `MemoryPolicy` gives to one network.
+    the device; None: what `MemoryPolicy` gives to one network.
     """
 
     def __init__(
@@ -74,8 +74,8 @@ class Upscaler:
         tta: bool = False,
         memory: int | None = None,
     ) -> Upscaler:
-        """An upscaler from the name or the file of a model, downloaded if necessary; None is the
-        two defaults, one for lossy files and one for all others.
+        """An upscaler from a model's name or file, downloaded if necessary; None: the two defaults,
+        one for lossy files and one for all others.
 
         Raises ResourceError if the model or the device is not available.
         """
@@ -87,9 +87,9 @@ class Upscaler:
         """Enlarge a PIL image or an array of uint8 or uint16 to every scale.
 
         Arrays are (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGB with straight alpha; results are of
-        the same kind. A PIL image is turned upright as its EXIF says and keeps its ICC profile,
-        nothing else of what it said. Raises UsageError for a scale the model does not make and for
-        an image that is none of these, UnreadablePicture for a PIL image that would lose something
+        the same kind. A PIL image is turned upright according to its EXIF and keeps only its
+        ICC profile. Raises UsageError for a scale that the model does not make and for any other
+        type of image, UnreadablePicture for a PIL image that cannot be converted without loss
         (CMYK, more than 8 bits).
         """
         if isinstance(image, Image.Image):
@@ -101,13 +101,13 @@ class Upscaler:
 
     def _one(self, picture: Picture, scales: Sequence[int], model: str) -> Pyramid:
         if not scales or not picture.pixels.size:
-            raise UsageError("nothing to do: no scales, or an image without pixels")
+            raise UsageError("scales and image must not be empty")
         wanted = tuple(operator.index(scale) for scale in scales)
         (result,) = self.stream([Task(None, picture, wanted, model)])
         return result.pyramid
 
     def model_for(self, *, lossy: bool) -> str:
-        """The name of the network for a picture from a file compressed with loss, or without."""
+        """The name of the network for a picture from a lossy or lossless file."""
         return self.lossy_name if lossy else self.name
 
     def check_scales(self, scales: Iterable[int]) -> None:
@@ -120,11 +120,11 @@ class Upscaler:
         tasks: Iterable[Task[Key]],
         advance: Advance = lambda share, output_pixels: None,
     ) -> Iterator[Result[Key]]:
-        """Enlarge pictures in batches; results may change places (`Stream`)."""
+        """Enlarge pictures in batches; results may come out of order (`Stream`)."""
         return self.runner.run(self._checked(tasks), advance)
 
     def open_stream(self, advance: Advance) -> Stream[Any]:
-        """For pictures that arrive now and then (`Stream`)."""
+        """A stream for pictures that arrive over time."""
         return Stream(self.runner, advance)
 
     def _checked(self, tasks: Iterable[Task[Key]]) -> Iterator[Task[Key]]:

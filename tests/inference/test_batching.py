@@ -313,7 +313,7 @@ def test_without_memory_windows_and_batches_get_smaller(
             assert np.abs(picture.pixels - whole).max() <= 1
     assert sum(share for share, _ in shares) == pytest.approx(7)
     assert sum(pixels for _, pixels in shares) == 7 * 30 * 26 * (4 + 16)
-    halved = [record for record in caplog.records if "going on with half" in record.message]
+    halved = [record for record in caplog.records if "continuing with half" in record.message]
     noted = {note for result in results for note in result.notes}
     assert len(halved) == runtime.refused
     assert bool(noted) == bool(halved)
@@ -399,7 +399,7 @@ def test_pictures_that_came_first_are_not_begun_again(network: LaplacianPyramid)
 
 
 def test_a_device_that_holds_nothing_is_an_error(network: LaplacianPyramid) -> None:
-    with pytest.raises(DeviceError, match=r"--device cpu: its memory does not hold"):
+    with pytest.raises(DeviceError, match=r"--device cpu: not enough memory"):
         list(BatchRunner({"": Small(network, 40)}, TileOptions()).run(several(2, 40, 40)))
 
 

@@ -66,7 +66,7 @@ def test_out_of_memory_tiles_get_smaller_and_scores_stay(
 
 def test_a_device_that_holds_nothing_is_an_error() -> None:
     evaluator = Evaluator(limited(Runtime(tiny_network(CONFIG), choose("cpu")), 20))
-    with pytest.raises(DeviceError, match=r"--device cpu: its memory does not hold"):
+    with pytest.raises(DeviceError, match=r"--device cpu: not enough memory"):
         evaluator.enlarge(torch.rand(40, 40), 2)
 
 
@@ -97,5 +97,5 @@ def test_bench_and_train_go_on_in_smaller_parts_or_end_in_one_line(
     for ran in (bench, train):
         assert "Traceback" not in ran.err
         assert ran.code == code, ran.err
-        said = "going on with half of that" if code == 0 else "its memory does not hold a window"
+        said = "continuing with half of that" if code == 0 else "not enough memory for a window"
         assert said in ran.err

@@ -272,7 +272,7 @@ def test_int8_needs_ranges_and_channels_that_fill_vectors(
     assert "--precision int8: MS-LapSRN D1R1 was not calibrated" in ran.err
     model = weights.load(str(tiny))
     model.ranges = ranges_of(model)
-    with pytest.raises(UsageError, match="--precision int8: not for 4 channels"):
+    with pytest.raises(UsageError, match="--precision int8: does not support 4 channels"):
         Runtime(model, choose("cpu", "int8"))
     with pytest.raises(WeightsError):
         Runtime(weights.load(str(uncalibrated)), choose("cpu", "int8"))

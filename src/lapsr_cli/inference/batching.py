@@ -30,8 +30,8 @@ _OPEN_BYTES = 512 << 20
 
 @dataclass(frozen=True)
 class Task(Generic[Key]):
-    """A picture to enlarge to ``scales`` by the network called ``model``; ``key`` comes back with
-    the result."""
+    """A picture to enlarge to ``scales`` by the network called ``model``; ``key`` identifies the
+    result."""
 
     key: Key
     picture: Picture
@@ -42,7 +42,7 @@ class Task(Generic[Key]):
 @dataclass(frozen=True)
 class Result(Generic[Key]):
     """The pyramid of a picture, the number of windows it was cut into, and notes for the user
-    about what did not go as planned."""
+    about fallbacks."""
 
     key: Key
     pyramid: Pyramid
@@ -53,7 +53,7 @@ class Result(Generic[Key]):
 class BatchRunner:
     """Networks on one device, fed with windows of as many pictures as fit into its memory.
 
-    ``memory``: bytes that a pass may take; None is what the memory policy gives.
+    ``memory``: bytes that a pass may take; None: decided by the memory policy.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class BatchRunner:
         tasks: Iterable[Task[Key]],
         advance: Advance = lambda share, output_pixels: None,
     ) -> Iterator[Result[Key]]:
-        """Enlarge pictures that are all there or come without delay; see `Stream`."""
+        """Enlarge pictures that are available without delay; see `Stream`."""
         stream: Stream[Key] = Stream(self, advance)
         for task in tasks:
             yield from stream.submit(task)
@@ -80,14 +80,14 @@ class BatchRunner:
         return self.tiler.cut(runtime, picture.height, picture.width, max(task.scales))
 
     def in_fp32(self, model: str) -> Runtime:
-        """The network of that name in fp32, kept."""
+        """The network of that name in fp32; cached."""
         if model not in self._in_fp32:
             self._in_fp32[model] = self.runtimes[model].in_fp32()
         return self._in_fp32[model]
 
 
 class _BatchKey(NamedTuple):
-    """What windows must have in common to go through the network together."""
+    """What windows must have in common to share a pass of the network."""
 
     model: str
     height: int
@@ -104,7 +104,7 @@ class _BatchKey(NamedTuple):
 
 @dataclass(eq=False)
 class _Job(Generic[Key]):
-    """A picture under way: its input, its outputs so far, and its windows still to come."""
+    """A picture in progress: its input, its partial outputs, and the number of windows left."""
 
     task: Task[Key]
     samples: Tensor  # (C, H, W)
@@ -115,7 +115,7 @@ class _Job(Generic[Key]):
     notes: dict[str, None] = field(default_factory=dict)
 
     def finish_window(self, tile: Tile) -> tuple[float, int]:
-        """Count a window that is in place: the share of the picture in its core, and the output
+        """Count a finished window. Returns the share of the picture in its core, and its output
         pixels."""
         self.remaining -= 1
         rows, columns = tile
@@ -130,7 +130,7 @@ _Windows = Sequence[tuple[_Job[Key], Tile]]
 
 @dataclass(frozen=True)
 class _InFlight(Generic[Key]):
-    """A pass that was launched."""
+    """A launched pass."""
 
     windows: _Windows[Key]
     key: _BatchKey
@@ -138,13 +138,13 @@ class _InFlight(Generic[Key]):
 
 
 class Stream(Generic[Key]):
-    """Enlarges pictures as they are submitted; each result is given as soon as it is complete.
+    """Enlarges pictures as they are submitted; each result is returned as soon as it is complete.
 
-    Windows of one shape, of whichever pictures, go through the network together, so results may
-    change places. At most 16 pictures, or outputs of 512 MiB, wait for windows of others. Where the
-    device computes beside this thread, a pass is launched before the results of the one before it
-    are put in place. ``advance`` is told after each pass, for each of its windows, the share of its
-    picture and the output pixels it gave; both are negative for a picture that begins again.
+    Windows of the same shape share a pass, whichever pictures they are from, so results may come
+    out of order. At most 16 pictures, or outputs of 512 MiB, wait for windows of others. On a
+    device that computes asynchronously, a pass is launched before the results of the previous one
+    are stored. After each pass, ``advance`` is called for each of its windows with the window's
+    share of the picture and its output pixels; both are negative for a picture that starts over.
     """
 
     def __init__(self, runner: BatchRunner, advance: Advance) -> None:
@@ -158,7 +158,7 @@ class Stream(Generic[Key]):
         self._most_in_flight = 1 if overlaps else 0
 
     def submit(self, task: Task[Key]) -> Iterator[Result[Key]]:
-        """Take in a picture, compute whole batches, and give what is complete.
+        """Add a picture, compute full batches, and yield what is complete.
 
         Raises DeviceError if there is no memory for its result or for the smallest window.
         """
@@ -174,29 +174,29 @@ class Stream(Generic[Key]):
         yield from self._complete()
 
     def flush(self) -> Iterator[Result[Key]]:
-        """Compute everything that waits, because no picture is at hand to fill its batches."""
+        """Compute everything pending, in partial batches if need be."""
         while self._queues or self._in_flight:
             if self._queues:
                 self._launch(self._oldest_key)
             else:
-                self._land(0)  # and what was out of memory on the way is queued again
+                self._land(0)  # queues windows again that ran out of memory
             yield from self._complete()
 
     @property
     def _is_crowded(self) -> bool:
-        """Whether too much waits for windows that may never come."""
+        """Whether too much is waiting for windows that may never come."""
         waiting = [job for job in self._jobs if job.remaining]
         size = sum(output.nbytes for job in waiting for output in job.outputs.values())
         return bool(waiting) and (len(waiting) > _OPEN_PICTURES or size > _OPEN_BYTES)
 
     @property
     def _oldest_key(self) -> _BatchKey:
-        """The key of the windows of the oldest picture that has any waiting."""
+        """The key of the oldest picture with windows in a queue."""
         keys = {id(job): key for key, queue in self._queues.items() for job, _ in queue}
         return next(keys[id(job)] for job in self._jobs if id(job) in keys)
 
     def _full_batch(self) -> _BatchKey | None:
-        """A key of which a whole batch waits."""
+        """A key with a full batch in its queue."""
         return next((k for k, queue in self._queues.items() if len(queue) >= self._batch(k)), None)
 
     def _batch(self, key: _BatchKey) -> int:
@@ -211,7 +211,7 @@ class Stream(Generic[Key]):
             self._queues.setdefault(key, deque()).append((job, tile))
 
     def _take(self, key: _BatchKey) -> _Windows[Key]:
-        """A batch of waiting windows, oldest first."""
+        """Remove a batch of windows from the queue, oldest first."""
         queue = self._queues[key]
         taken = [queue.popleft() for _ in range(min(self._batch(key), len(queue)))]
         if not queue:
@@ -219,7 +219,7 @@ class Stream(Generic[Key]):
         return taken
 
     def _complete(self) -> Iterator[Result[Key]]:
-        """Remove complete jobs and give their pictures."""
+        """Remove complete jobs and yield their pictures."""
         for job in [job for job in self._jobs if not job.remaining]:
             self._jobs.remove(job)
             has_alpha = job.task.picture.alpha is not None
@@ -227,7 +227,7 @@ class Stream(Generic[Key]):
             yield Result(job.task.key, pyramid, job.windows, tuple(job.notes))
 
     def _launch(self, key: _BatchKey) -> None:
-        """Launch the network once on waiting windows."""
+        """Launch one pass on a batch from the queue."""
         taken = self._take(key)
         try:
             pending = self._runner.runtimes[key.model].launch(_stack_windows(taken), key.scales)
@@ -238,7 +238,7 @@ class Stream(Generic[Key]):
         self._land(self._most_in_flight)
 
     def _land(self, most: int) -> None:
-        """Put the results of the oldest passes in place, until at most ``most`` are in flight."""
+        """Store the results of the oldest passes until at most ``most`` are in flight."""
         while len(self._in_flight) > most:
             landing = self._in_flight.popleft()
             try:
@@ -252,7 +252,7 @@ class Stream(Generic[Key]):
                 self._advance(*job.finish_window(tile))
 
     def _results(self, landing: _InFlight[Key]) -> dict[int, Tensor]:
-        """Of a pass; in fp32 if half precision overflowed. Raises OutOfMemory."""
+        """The results of a pass; in fp32 if half precision overflowed. Raises OutOfMemory."""
         model = landing.key.model
         try:
             return landing.pending.results()
@@ -264,10 +264,10 @@ class Stream(Generic[Key]):
         return self._runner.in_fp32(model)(windows, landing.key.scales)
 
     def _retry_smaller(self, taken: _Windows[Key], key: _BatchKey) -> None:
-        """After a pass was out of memory: queue its windows again, for smaller batches or, if it
-        was one window, for smaller tiles. Raises DeviceError if there are none."""
+        """Queue the windows of a pass that ran out of memory again: for smaller batches or, if it
+        was one window, as smaller tiles. Raises DeviceError if it was the smallest."""
         self._queues.setdefault(key, deque()).extendleft(reversed(taken))
-        self._land(0)  # a picture that begins again must have nothing in flight
+        self._land(0)  # a picture that starts over must have nothing in flight
         runtime, scale = self._runner.runtimes[key.model], max(key.scales)
         note = self._tiler.halve(runtime, key.window, len(taken), scale)
         for job in dict.fromkeys(job for job, _ in taken):
@@ -276,7 +276,7 @@ class Stream(Generic[Key]):
             self._restart(taken[0][0], key)
 
     def _restart(self, job: _Job[Key], key: _BatchKey) -> None:
-        """Begin a picture again with smaller tiles."""
+        """Start a picture over with smaller tiles."""
         picture, scale = job.task.picture, max(job.task.scales)
         tiles = self._tiler.cut_smaller(
             self._runner.runtimes[key.model], picture.height, picture.width, scale, key.window
@@ -291,7 +291,7 @@ class Stream(Generic[Key]):
 
 
 def _open(task: Task[Key]) -> _Job[Key]:
-    """A job with memory for its results. Raises DeviceError if there is none."""
+    """Allocate a job and its results. Raises DeviceError if there is not enough memory."""
     try:
         samples = torch.from_numpy(_stack_channels(task.picture)).permute(2, 0, 1)  # (C, H, W)
         channels, height, width = samples.shape
@@ -305,12 +305,12 @@ def _open(task: Task[Key]) -> _Job[Key]:
         if not is_out_of_memory(error):
             raise
         size = f"{task.picture.width} x {task.picture.height} pixels at {max(task.scales)}x"
-        raise DeviceError(f"the main memory does not hold the result of {size}") from error
+        raise DeviceError(f"not enough main memory for the result of {size}") from error
     return _Job(task, samples, outputs)
 
 
 def _stack_windows(taken: _Windows[Key]) -> Tensor:
-    """(B, C, H, W). Raises OutOfMemory if the main memory does not hold them."""
+    """(B, C, H, W). Raises OutOfMemory if they do not fit into the main memory."""
     try:
         return torch.stack(
             [job.samples[:, tile.rows.window, tile.columns.window] for job, tile in taken]
@@ -322,7 +322,7 @@ def _stack_windows(taken: _Windows[Key]) -> Tensor:
 
 
 def _stack_channels(picture: Picture) -> Samples:
-    """(H, W, C), alpha behind the colours; a copy."""
+    """A copy as (H, W, C), alpha last."""
     parts = [np.atleast_3d(picture.pixels)]
     if picture.alpha is not None:
         parts.append(picture.alpha[..., None])

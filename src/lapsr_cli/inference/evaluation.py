@@ -20,8 +20,8 @@ Degrade = Callable[[Tensor], Tensor]
 
 
 class Evaluator:
-    """Scores one network. Pictures are cut into tiles, and into smaller ones out of memory, as
-    those of `BatchRunner` are."""
+    """Scores one network. Pictures are cut into tiles as in `BatchRunner`, smaller ones if memory
+    runs out."""
 
     def __init__(self, runtime: Runtime, options: TileOptions | None = None) -> None:
         self.runtime = runtime
@@ -30,8 +30,8 @@ class Evaluator:
     def score(self, hr: Tensor, scale: int, degrade: Degrade = lambda lr: lr) -> Score:
         """PSNR in dB and SSIM at ``scale`` for HR luma (H, W), float64 in [0, 1].
 
-        ``degrade``: applied to LR luma (h, w) after shrinking; nothing in the papers' protocol.
-        Raises DeviceError if the device does not hold the smallest tile.
+        ``degrade``: applied to LR luma (h, w) after downscaling; the papers' protocol has none.
+        Raises DeviceError if the smallest tile does not fit into the device's memory.
         """
         lr = degrade(protocol.degrade(hr, scale))
         return protocol.score(self.enlarge(lr, scale), hr, scale)
@@ -39,8 +39,8 @@ class Evaluator:
     def enlarge(self, lr: Tensor, scale: int) -> Tensor:
         """LR luma (H, W) in [0, 1] -> (scale H, scale W) on the CPU, fp32, not clamped.
 
-        Raises DeviceError if the device does not hold the smallest tile, or half precision
-        overflows.
+        Raises DeviceError if the smallest tile does not fit into the device's memory, or half
+        precision overflows.
         """
         height, width = lr.shape
         picture = torch.empty(1, scale * height, scale * width)
@@ -52,7 +52,7 @@ class Evaluator:
         return picture[0]
 
     def _enlarge_tiles(self, lr: Tensor, tiles: list[Tile], picture: Tensor, scale: int) -> bool:
-        """Into ``picture`` (1, scale H, scale W); False if a tile was too large for the device."""
+        """Fill ``picture`` (1, scale H, scale W); False if a tile was too large for the device."""
         for tile in tiles:
             window = lr[tile.rows.window, tile.columns.window]
             try:

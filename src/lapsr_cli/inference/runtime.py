@@ -28,15 +28,15 @@ _CPU_BYTES_PER_OUTPUT_PIXEL = 45
 
 
 class OutOfMemory(Exception):
-    """The device does not have the memory for this pass; a smaller one may succeed."""
+    """Not enough device memory for this pass; a smaller one may succeed."""
 
 
 class NotFinite(Exception):
-    """Half precision overflowed in this pass; fp32 does not."""
+    """Half precision overflowed in this pass; fp32 would not."""
 
 
 class PendingResult:
-    """The result of a pass that was launched."""
+    """The result of a launched pass."""
 
     def __init__(self, scales: list[int], download: Download) -> None:
         self._scales = scales
@@ -61,7 +61,7 @@ class Runtime:
     colour conversion and chroma are fp32 everywhere, so half precision costs a fraction of an 8-bit
     level. ``tta``: luma is the mean over the eight flips and rotations of a window.
 
-    Raises, for int8, WeightsError if the network has no ranges, and UsageError if its channels do
+    For int8, raises WeightsError if the network has no ranges, and UsageError if its channels do
     not fill the vectors of this processor.
     """
 
@@ -80,8 +80,8 @@ class Runtime:
     def bytes_per_pixel(self, scale: int) -> int:
         """Device memory that one input pixel takes at the peak of a pass to ``scale``.
 
-        On the CPU that is luma in fp32 and what is computed from it, measured; features are there
-        for a few rows only, see ``overhead_rows``. On a GPU the peak is the last level: its
+        On the CPU that is luma in fp32 and what is computed from it, as measured; features exist
+        for a few rows only (``overhead_rows``). On a GPU the peak is the last level: its
         upsampled features, their cropped copy, and three maps of half that height and width.
         """
         if self.device.torch_device.type == "cpu":
@@ -90,8 +90,8 @@ class Runtime:
         return round(maps * self.config.channels * self.device.dtype.itemsize)
 
     def overhead_rows(self, scale: int) -> int:
-        """The memory that a window takes whatever its height, in rows of ``bytes_per_pixel``: on
-        the CPU, the features of a strip."""
+        """The memory of a window that does not depend on its height, in rows of
+        ``bytes_per_pixel``: on the CPU, the features of a strip."""
         if self.device.torch_device.type != "cpu":
             return 0
         features = bytes_per_column(self.config, scale)
@@ -100,21 +100,21 @@ class Runtime:
     def __call__(self, windows: Tensor, scales: Iterable[int]) -> dict[int, Tensor]:
         """(B, C, H, W) on the CPU -> {scale: (B, C, scale H, scale W)} on the CPU.
 
-        Samples are uint8 or uint16, and stay so. C is 1, grey, which is taken as luma, or 3, RGB;
-        2 and 4 have straight alpha behind. One pass of the network, whatever the scales. Raises
+        Samples are uint8 or uint16, in and out. C is 1 for grey, which is processed as luma, or 3
+        for RGB; one more for straight alpha. One pass of the network computes all scales. Raises
         OutOfMemory, and NotFinite if half precision overflowed.
         """
         return self.launch(windows, scales).results()
 
     def launch(self, windows: Tensor, scales: Iterable[int]) -> PendingResult:
-        """Start the same pass. A CUDA device computes while this thread goes on; elsewhere the pass
-        is done when this returns. Raises OutOfMemory."""
+        """Start the same pass. It is asynchronous on CUDA; elsewhere it is complete when this
+        returns. Raises OutOfMemory."""
         with _out_of_memory_as_such(), torch.inference_mode():
             return self._launch(windows, sorted(scales))
 
     def enlarge_luma(self, luma: Tensor, scale: int) -> Tensor:
-        """Luma (H, W) in [0, 1] -> (scale H, scale W), fp32 on the CPU, not clamped, not rounded:
-        what the papers' protocol scores. Raises OutOfMemory, and NotFinite if half precision
+        """Luma (H, W) in [0, 1] -> (scale H, scale W), fp32 on the CPU, not clamped, not rounded,
+        as the papers' protocol scores it. Raises OutOfMemory, and NotFinite if half precision
         overflowed."""
         with _out_of_memory_as_such(), torch.inference_mode():
             batch = luma.to(self.device.torch_device, torch.float32)[None, None]  # (1, 1, H, W)
@@ -135,7 +135,7 @@ class Runtime:
         return PendingResult(wanted, self.transfer.download([finite, *samples]))
 
     def _finite(self, pictures: Iterable[Tensor]) -> Tensor:
-        """Whether every sample is a number, on the device; only fp16 can overflow."""
+        """Whether every sample is finite, on the device; only fp16 can overflow."""
         finite = torch.ones((), dtype=torch.bool, device=self.device.torch_device)
         if self.device.dtype == torch.float16:
             for picture in pictures:
@@ -167,8 +167,8 @@ class Runtime:
 
 @contextmanager
 def _out_of_memory_as_such() -> Iterator[None]:
-    """Raise OutOfMemory for what torch and Python raise instead, without its traceback: that would
-    hold the features of the pass for as long as the error is handled."""
+    """Raise OutOfMemory in place of torch's and Python's errors, without their traceback, which
+    would keep the features of the pass alive while the error is handled."""
     is_out = False
     try:
         yield
@@ -205,9 +205,9 @@ def _check_int8(network: LaplacianPyramid) -> None:
     if network.ranges is None:
         raise WeightsError(
             f"--precision int8: {network.config.title} was not calibrated for it;"
-            " `lapsr weights calibrate` does that"
+            " run `lapsr weights calibrate`"
         )
     conv = network.level(1).convs[0]
     assert isinstance(conv, nn.Conv2d)
     if not supports_int8(conv):
-        raise UsageError(f"--precision int8: not for {conv.out_channels} channels")
+        raise UsageError(f"--precision int8: does not support {conv.out_channels} channels")

@@ -1,5 +1,5 @@
-"""How large tiles and batches are: what was asked for, what memory allows, and less of both once a
-device was out of memory."""
+"""Sizes of tiles and batches: as requested or as memory allows, halved when a device runs out of
+memory."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ log = logging.getLogger(__name__)
 
 _LARGEST_BATCH = 64
 _CPU_BATCH_BYTES = 256 << 20
-"""For a batch of small windows on the CPU: beyond the caches a pixel takes up to half as long
-again."""
+"""For a batch of small windows on the CPU: outside the caches, a pixel takes up to 1.5 times as
+long."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TileOptions:
     """How pictures are cut and batched.
 
-    ``tile``: side of a square tile in input pixels, without the halo; 0 is as large as memory
-    allows, None the whole picture. ``batch``: windows in one pass; 0 is as many as memory allows,
-    at most 64. Both are upper limits where the memory of the device is smaller.
+    ``tile``: side of a square tile in input pixels, without the halo; 0: as large as memory
+    allows; None: the whole picture. ``batch``: windows in one pass; 0: as many as memory allows,
+    at most 64. Both are upper limits; less memory means smaller ones.
     """
 
     tile: int | None = 0
@@ -45,7 +45,7 @@ class TileOptions:
 class Tiler:
     """Cuts pictures for one device.
 
-    ``memory``: bytes that a pass may take; None is what the memory policy gives to one pass on the
+    ``memory``: bytes that a pass may take; None: what the memory policy gives to one pass on the
     device of ``runtime``. A window is a tile with its halo.
     """
 
@@ -55,12 +55,12 @@ class Tiler:
         self._memory = (
             MemoryPolicy([self._device]).tiles(self._device) if memory is None else memory
         )
-        self._limit: int | None = None  # bytes of a pass, once one was too large
+        self._limit: int | None = None  # bytes of a pass, set once one was too large
 
     def cut(self, runtime: Runtime, height: int, width: int, scale: int) -> list[Tile]:
         """The tiles of a picture that ``runtime`` enlarges to ``scale``."""
         before, after = (max(side, REACH) for side in halo(runtime.config, scale))
-        if runtime.tta:  # a turned window needs on each side what any side needs
+        if runtime.tta:  # a rotated window needs the largest halo on every side
             before = after = max(before, after)
         tile = self._options.tile
         allowed = self._memory if tile == 0 else None
@@ -75,7 +75,7 @@ class Tiler:
         return plan(height, width, shape, before, after)
 
     def batch_size(self, runtime: Runtime, window: tuple[int, int], scale: int) -> int:
-        """How many windows (height, width) go through the network together."""
+        """The number of windows (height, width) in one pass."""
         need = _bytes_of(runtime, window, scale)
         largest = self._options.batch
         if not largest:
@@ -87,25 +87,25 @@ class Tiler:
         return max(1, largest)
 
     def halve(self, runtime: Runtime, window: tuple[int, int], count: int, scale: int) -> str:
-        """After a pass of ``count`` windows was out of memory: half of that from here on, and what
-        was freed goes back to the system. A note for the user about it."""
+        """Halve the memory of a pass after ``count`` windows did not fit, and release freed memory.
+        Returns a note for the user."""
         release_freed_memory(self._device)
         tried = count * _bytes_of(runtime, window, scale)
         self._limit = min(tried // 2, self._limit or tried)
         size = f"{count} x {window[1]} x {window[0]} pixels"
-        log.warning("out of memory on %s at %s: going on with half of that", self._device, size)
-        return f"out of memory at {size}: computed in smaller parts"
+        log.warning("out of memory on %s at %s: continuing with half of that", self._device, size)
+        return f"out of memory at {size}: continued in smaller parts"
 
     def cut_smaller(
         self, runtime: Runtime, height: int, width: int, scale: int, window: tuple[int, int]
     ) -> list[Tile]:
-        """The tiles of a picture whose windows were too large. Raises DeviceError if there are no
-        smaller ones."""
+        """Smaller tiles of a picture whose windows were too large. Raises DeviceError if there are
+        none."""
         tiles = self.cut(runtime, height, width, scale)
         if tiles[0].shape == window:
             raise DeviceError(
-                f"--device {self._device}: its memory does not hold a window of"
-                f" {window[1]} x {window[0]} pixels, the smallest there is"
+                f"--device {self._device}: not enough memory for a window of"
+                f" {window[1]} x {window[0]} pixels, the smallest"
             )
         return tiles
 

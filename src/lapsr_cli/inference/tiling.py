@@ -1,4 +1,4 @@
-"""Cutting a picture into tiles so that no seam can be seen: the integers of it.
+"""Cutting a picture into tiles without visible seams: the integer arithmetic.
 
 A window is a tile with its halo. All windows of a picture have one shape; at the picture's edge a
 window slides inward instead of shrinking, so the network's zero padding falls exactly where the
@@ -85,11 +85,10 @@ def plan(height: int, width: int, tile: tuple[int, int], before: int, after: int
 def fit(
     height: int, width: int, before: int, after: int, max_pixels: int, overhead_rows: int = 0
 ) -> tuple[int, int]:
-    """The (height, width) of the tile, halo not counted, that computes the fewest pixels.
+    """The (height, width) of the tile, without its halo, that computes the fewest pixels.
 
-    Windows hold at most ``max_pixels`` pixels, including ``overhead_rows`` rows that stand for
-    memory which a window takes whatever its height; but a tile is never smaller than one pixel. The
-    whole picture if it fits.
+    Windows have at most ``max_pixels`` pixels, including ``overhead_rows`` rows for memory that
+    does not depend on the height; but a tile has at least one pixel. The whole picture if it fits.
     """
     halo = before + after
     if (height + overhead_rows) * width <= max_pixels:
@@ -112,10 +111,10 @@ def fit(
 
 
 def _tile(length: int, count: int, halo: int) -> int:
-    """The least tile of which ``count`` windows cover ``length``."""
+    """The smallest tile with which ``count`` windows cover ``length``."""
     return length if count == 1 else -(-(length - halo) // count)
 
 
 def _count(length: int, tile: int, halo: int) -> int:
-    """How many windows ``cut`` makes."""
+    """The number of windows that ``cut`` makes."""
     return 1 if tile + halo >= length else -(-(length - halo) // tile)
