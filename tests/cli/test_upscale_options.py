@@ -148,7 +148,7 @@ def test_bits_that_are_lost_are_said(upscale: Lapsr, tmp_path: Path) -> None:
     assert "warning: " not in upscale().err
     ran = upscale("-f", "jpg")
     (warning,) = (line for line in ran.error_lines if line.startswith("warning: "))
-    assert warning.endswith("a.png: 16-bit samples reduced to 8 bits: JPEG has no more")
+    assert warning.endswith("a.png: 16-bit samples reduced to 8 bits, the most that JPEG has")
     assert "1 warning" in ran.error_lines[-1]
 
 

@@ -1,8 +1,8 @@
 """Reading and writing pictures: formats, frames, depth, alpha and metadata.
 
 ``read`` and ``write`` convert between files and Photos; ``probe`` reads only the header;
-``read_for_display`` gives what a browser would show. Colours are not converted: the ICC profile is
-kept in every format that can hold one; for the others, the pixels are converted to sRGB.
+``read_for_display`` returns what a browser would show. Colours are not converted: the ICC profile
+is kept in every format that can hold one; for the others, the pixels are converted to sRGB.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ def encode(photo: Photo, encoding: Encoding, file: BinaryIO) -> None:
     """
     grey = all(frame.pixels.ndim == 2 and frame.alpha is None for frame in photo.frames)
     if encoding.lossless and not grey:
-        raise UnwritablePicture("--lossless: colour AVIF is not exact; use -f webp or -f png")
+        raise UnwritablePicture("--lossless: not supported for colour AVIF; use -f webp or -f png")
     metadata = photo.metadata
     subsampling: dict[str, Any] = {} if grey else {"subsampling": "4:4:4"}
     save(

@@ -1,4 +1,4 @@
-"""Damaged data, and how every failure of reading a file is reported."""
+"""Damaged data, and how failures to read a file are reported."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def as_unreadable(path: Path) -> Iterator[None]:
     except Damaged as error:
         raise UnreadablePicture(f"{name}: damaged ({one_line(error)})") from error
     except OSError as error:
-        # Those of the system have strerror; Pillow raises others for truncated files.
+        # The system's errors have a strerror; Pillow's, for truncated files, have none.
         reason = error.strerror or f"damaged ({one_line(error)})"
         raise UnreadablePicture(f"{name}: {reason}") from error
     # Decoders raise all kinds of exceptions for damaged files.

@@ -13,11 +13,11 @@ __all__ = ["Decoded", "check_pixels"]
 
 @dataclass(frozen=True)
 class Decoded:
-    """Frames as stored in a file, and its metadata, not validated yet.
+    """Frames as stored in a file, and its metadata, not yet validated.
 
     ``orientation``: None if that of the EXIF block still has to be applied, 1 if the decoder
-    applied it. ``warnings``: what was decided for the user. ``faults``: metadata that could not be
-    parsed at all.
+    applied it. ``warnings``: decisions made on the user's behalf. ``faults``: metadata that could
+    not be parsed at all.
     """
 
     frames: tuple[Picture, ...]
@@ -30,7 +30,7 @@ class Decoded:
 
 
 def check_pixels(height: int, width: int, frames: int, max_pixels: int | None) -> None:
-    """Raise UnreadablePicture if that many pixels exceed ``max_pixels``; None is no limit."""
+    """Raise UnreadablePicture if the pixels exceed ``max_pixels``; None: no limit."""
     pixels = height * width * frames
     if max_pixels is not None and pixels > max_pixels:
         times = f" x {frames} frames" if frames > 1 else ""

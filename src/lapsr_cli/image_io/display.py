@@ -19,8 +19,8 @@ _WHITE = (255, 255, 255)
 def read_for_display(path: Path) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     """The first frame of a file, (H, W) or (H, W, 3) uint8, opaque and in sRGB.
 
-    With it comes what was converted, a phrase each. A profile that cannot be used is ignored.
-    Raises UnreadablePicture, naming the file.
+    Also returns a phrase for each conversion. A profile that cannot be used is ignored. Raises
+    UnreadablePicture, naming the file.
     """
     photo = read(path, strip_metadata=True)
     picture = photo.frames[0]

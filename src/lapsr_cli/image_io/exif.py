@@ -1,4 +1,4 @@
-"""EXIF blocks (Exif 2.32): reading values, and changes in place.
+"""EXIF blocks (Exif 2.32): reading values and changing them in place.
 
 A block is never rewritten: maker notes contain offsets from its beginning, and unknown tags may
 have unknown types. Only values that are wrong for the new picture are overwritten, so that every
@@ -50,7 +50,7 @@ _STRUCTURAL = {
 
 @dataclass(frozen=True)
 class _Block:
-    """A parsed block. ``directories``: by the tag that points to each, 0 for the first."""
+    """A parsed block. ``directories``: by the tag that points to each; 0 for the first."""
 
     layout: Layout
     directories: dict[int, Directory]
@@ -83,7 +83,7 @@ def _parse(exif: bytes) -> _Block:
 
 
 def _subdirectories(data: bytes, layout: Layout, top: Directory) -> dict[int, Directory]:
-    """The directories that the first one points to, and theirs, by tag."""
+    """The directories that the first one points to, and those they point to, by tag."""
     found: dict[int, Directory] = {}
     for parent, tag in ((0, _EXIF), (0, _GPS), (_EXIF, _INTEROP)):
         above = found.get(parent) if parent else top
@@ -129,7 +129,7 @@ def _wipe_thumbnail(changed: bytearray, exif: bytes, block: _Block) -> None:
     try:
         second = Directory.parse(exif, block.layout, block.directories[0].next, strict=False)
     except Damaged:
-        return  # nothing points to it any more
+        return  # nothing points to it any longer
     thumbnail = second.integer(_THUMBNAIL, block.layout)
     thumbnail_end = thumbnail + second.integer(_THUMBNAIL_BYTES, block.layout)
     used = list(block.ranges())
@@ -143,7 +143,7 @@ def _wipe_thumbnail(changed: bytearray, exif: bytes, block: _Block) -> None:
 
 
 def _put(changed: bytearray, layout: Layout, entry: Entry, value: int) -> None:
-    """Overwrite an integer; a SHORT becomes a LONG if the value needs it."""
+    """Overwrite an integer; a SHORT becomes a LONG if the value does not fit."""
     if entry.count != 1 or entry.type not in (_SHORT, _LONG):
         return
     if entry.type == _SHORT and value <= 0xFFFF:
@@ -154,7 +154,7 @@ def _put(changed: bytearray, layout: Layout, entry: Entry, value: int) -> None:
 
 
 def resized(exif: bytes, height: int, width: int) -> bytes:
-    """The block with the picture's size, in pixels, wherever it has one. Raises Damaged."""
+    """The block with every recorded size set to the picture's, in pixels. Raises Damaged."""
     block = _parse(exif)
     changed = bytearray(exif)
     for places, value in ((_HEIGHTS, height), (_WIDTHS, width)):
@@ -219,7 +219,7 @@ def from_tiff(data: bytes, layout: Layout, top: Directory) -> bytes | None:
     """The EXIF block of a TIFF file: the descriptive tags of its first directory, ``top``, and the
     EXIF, GPS and interoperability directories.
 
-    None if there is nothing but orientation and resolution. Raises Damaged.
+    None if it would hold only orientation and resolution. Raises Damaged.
     """
     subdirectories = _subdirectories(data, layout, top)
     entries = [entry for tag, entry in top.entries.items() if tag in _DESCRIPTIVE]
@@ -231,7 +231,7 @@ def from_tiff(data: bytes, layout: Layout, top: Directory) -> bytes | None:
 
 
 def _tree(entries: list[Entry], directories: dict[int, Directory]) -> Tree:
-    """The tree to write of the first directory's entries and the others by tag.
+    """The tree to write, from the first directory's entries and the other directories by tag.
 
     BigTIFF's 8-byte types are left out: EXIF does not have them.
     """
@@ -248,7 +248,7 @@ def _tree(entries: list[Entry], directories: dict[int, Directory]) -> Tree:
 
 
 def tree(exif: bytes) -> tuple[Layout, Tree]:
-    """A block's layout, and what of it goes into the first directory of a TIFF. Raises Damaged."""
+    """A block's layout, and its tree for the first directory of a TIFF. Raises Damaged."""
     block = _parse(exif)
     entries = [e for tag, e in block.directories[0].entries.items() if tag not in _STRUCTURAL]
     return block.layout, _tree(entries, block.directories)

@@ -1,4 +1,4 @@
-"""The formats: their suffixes, and what each supports."""
+"""The formats: their suffixes and what each supports."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def holds_frames(path: Path | str, *, timed: bool) -> bool:
 
 
 def check_size(path: Path, height: int, width: int) -> None:
-    """Raise UnwritablePicture if the format of ``path`` does not support a picture that large."""
+    """Raise UnwritablePicture if the picture is too large for the format of ``path``."""
     form = format_of(path)
     longest = FORMATS[form].longest
     if max(height, width) > longest:

@@ -26,7 +26,7 @@ def decode(data: bytes, max_pixels: int | None) -> Decoded:
 
 
 def _loop(image: Image.Image) -> int:
-    """How many times it plays, 0 for endlessly. The file counts repetitions; no count is once."""
+    """How many times it plays; 0: forever. The file stores repetitions; without it, once."""
     repetitions = image.info.get("loop")
     if repetitions is None:
         return 1

@@ -43,13 +43,13 @@ def decode(data: bytes, max_pixels: int | None) -> Decoded:
 
 
 def exceeds_8_bits(data: bytes) -> bool:
-    """Whether the pixel information (ISO/IEC 23008-12, pixi) says more than 8 bits per channel."""
+    """Whether the pixel information (ISO/IEC 23008-12, pixi) exceeds 8 bits per channel."""
     at = data.find(b"pixi", 0, 1 << 16)
     return at >= 0 and len(data) > at + 9 and data[at + 9] > 8
 
 
 def _primary_image(data: bytes) -> HeifFile:
-    """What libheif finds in the boxes of a file; pixels are decoded on first access."""
+    """The primary image of a file; its pixels are decoded on first access."""
     try:
         import pillow_heif
     except ImportError as error:

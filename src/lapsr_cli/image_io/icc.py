@@ -40,9 +40,9 @@ def to_srgb(image: Image.Image, icc_profile: bytes) -> Image.Image:
 def cmyk_to_rgb(
     image: Image.Image, icc_profile: bytes | None
 ) -> tuple[Image.Image, str, tuple[str, ...]]:
-    """A CMYK image as RGB: sRGB by its profile, or by the naive formula without a usable one.
+    """A CMYK image as RGB: sRGB by its profile or, without a usable one, by the naive formula.
 
-    Returns the image, a warning that says which, and what is wrong with the profile, if anything.
+    Returns the image, a warning that tells which, and what is wrong with the profile, if anything.
     """
     if icc_profile is None:
         return image.convert("RGB"), "CMYK without a profile: converted by the naive formula", ()

@@ -37,7 +37,7 @@ class Layout:
 
     @property
     def word_size(self) -> int:
-        """Bytes of an offset, and of the largest value that is stored in its entry."""
+        """Bytes of an offset, and of the largest value stored in the entry itself."""
         return 8 if self.big else 4
 
     @property
@@ -82,7 +82,7 @@ class Directory:
     """Entries by tag.
 
     ``next``: offset of the next directory, 0 if there is none; ``next_at``: where that offset is
-    stored. ``end``: offset of the end of the directory, its values not included.
+    stored. ``end``: offset of the end of the directory, without its values.
     """
 
     entries: Mapping[int, Entry]

@@ -11,14 +11,14 @@ RESOURCE = 0x0404
 
 
 def records(data: bytes) -> bytes | None:
-    """The records in a Photoshop block, or in data that are bare records; None without any."""
+    """The records in a Photoshop block or in bare records; None if there are none."""
     if data.startswith(b"\x1c"):
         return data.rstrip(b"\0") or None
     data = data.removeprefix(b"Photoshop 3.0\0")
     at = 0
     while data[at : at + 4] == b"8BIM" and at + 12 <= len(data):
         (kind,) = struct.unpack_from(">H", data, at + 4)
-        start = at + 6 + (data[at + 6] + 2) // 2 * 2  # a name with its length, padded to even
+        start = at + 6 + (data[at + 6] + 2) // 2 * 2  # a length and a name, padded to an even size
         if start + 4 > len(data):
             return None
         (size,) = struct.unpack_from(">I", data, start)
@@ -29,5 +29,5 @@ def records(data: bytes) -> bytes | None:
 
 
 def resource_block(iptc: bytes) -> bytes:
-    """A Photoshop block that contains the records and nothing else."""
+    """A Photoshop block that contains only the records."""
     return b"8BIM" + struct.pack(">HHI", RESOURCE, 0, len(iptc)) + iptc + bytes(len(iptc) % 2)

@@ -18,7 +18,7 @@ from lapsr_cli.image_io.pil_files import metadata_of, open_image, save
 __all__ = ["decode", "encode"]
 
 _SEGMENT = 65_533
-"""Bytes in a segment, not counting its length."""
+"""Bytes in a segment, without its length field."""
 _EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/"
 
 
@@ -49,7 +49,7 @@ def _segments(image: Image.Image) -> list[tuple[str, bytes]]:
 
 
 def _metadata(image: Image.Image) -> tuple[Metadata, tuple[str, ...]]:
-    """The metadata, and what of it cannot be parsed."""
+    """The metadata, and what is wrong with the parts that cannot be parsed."""
     metadata = metadata_of(image)
     faults: tuple[str, ...] = ()
     if not metadata.icc_profile and any(
@@ -67,7 +67,7 @@ def _metadata(image: Image.Image) -> tuple[Metadata, tuple[str, ...]]:
 
 
 def _jfif_dpi(info: dict[Any, Any]) -> tuple[float, float] | None:
-    """The resolution in the JFIF header; Pillow's "dpi" may come from EXIF, or be made up."""
+    """The resolution in the JFIF header; Pillow's "dpi" may be from EXIF or a default."""
     factor = {1: 1.0, 2: 2.54}.get(info.get("jfif_unit", 0))
     if factor is None:
         return None

@@ -31,8 +31,8 @@ class Metadata:
 class Timing:
     """How an animation plays.
 
-    ``durations``: milliseconds, one per frame. ``loop``: how many times it plays, 0 for endlessly
-    (what Pillow calls loop in WebP and APNG; a GIF counts repetitions, one less).
+    ``durations``: milliseconds, one per frame. ``loop``: how many times it plays; 0: forever
+    (Pillow's ``loop`` of WebP and APNG; a GIF stores repetitions, one less).
     """
 
     durations: tuple[int, ...]
@@ -44,9 +44,9 @@ class Photo:
     """The contents of a file.
 
     ``form``: the format, by content: "JPEG", "PNG", "WEBP", "TIFF", "AVIF", "BMP", "GIF" or
-    "HEIF". ``lossy``: whether the compression is. Several ``frames`` with ``timing`` are an
-    animation, without it the pages of a TIFF. ``warnings``: what was decided for the user, a
-    phrase each, without the path.
+    "HEIF". ``lossy``: whether the compression is. Several ``frames`` are an animation with
+    ``timing``, and the pages of a TIFF without. ``warnings``: decisions made on the user's behalf,
+    a phrase each, without the path.
     """
 
     frames: tuple[Picture, ...]
@@ -59,7 +59,7 @@ class Photo:
 
 @dataclass(frozen=True)
 class Header:
-    """What a file's header says.
+    """The contents of a file's header.
 
     ``form``: the format, as in Photo. ``height``, ``width``: of the first frame, after orientation,
     in pixels. ``channels``: 1 to 4 including alpha; a palette with a transparent entry has 4.

@@ -68,7 +68,7 @@ def split_channels(samples: Samples) -> Picture:
 
 
 def oriented(picture: Picture, orientation: int) -> Picture:
-    """A picture as stored, transformed by its EXIF orientation, 1 to 8; other values do nothing."""
+    """A stored picture turned upright by its EXIF orientation, 1 to 8; others are ignored."""
     if not 2 <= orientation <= 8:
         return picture
     alpha = None if picture.alpha is None else _oriented(picture.alpha, orientation)
@@ -87,9 +87,9 @@ def _oriented(samples: Samples, orientation: int) -> Samples:
 
 
 def match_channels(frames: Sequence[Picture]) -> tuple[Picture, ...]:
-    """The frames of an animation with the same channels: alpha if one has it, RGB if one is RGB.
+    """The frames of an animation with the same channels: alpha and RGB if any frame has them.
 
-    Pillow returns the first frame of a GIF as a palette, and each later one in any mode it needs.
+    Pillow returns the first frame of a GIF as a palette, and later ones in whatever mode they need.
     """
     alpha = any(frame.alpha is not None for frame in frames)
     rgb = any(frame.pixels.ndim == 3 for frame in frames)

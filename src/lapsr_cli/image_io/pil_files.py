@@ -28,9 +28,9 @@ __all__ = [
 def configure_pillow() -> None:
     """Remove Pillow's limit on pixels and silence its warnings, for the whole process.
 
-    For programs: they have ``--max-pixels``, and their stderr is for their own messages. Both
-    settings are global, so a library must not touch them: without this call, a file that exceeds
-    ``PIL.Image.MAX_IMAGE_PIXELS`` twice over is an UnreadablePicture that says so.
+    For programs, which have ``--max-pixels`` and keep stderr for their own messages. Both settings
+    are global, so the library leaves them alone: without this call, a file with more than twice
+    ``PIL.Image.MAX_IMAGE_PIXELS`` raises an UnreadablePicture that says so.
     """
     Image.MAX_IMAGE_PIXELS = None
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
@@ -46,12 +46,12 @@ def open_image(source: bytes | IO[bytes], form: str, *others: str) -> Image.Imag
         return Image.open(file, formats=[form, *others])
     except UnidentifiedImageError as error:
         raise UnreadablePicture(
-            f"damaged (starts like a {form} file, but cannot be parsed as one)"
+            f"damaged (starts like a {form} file but cannot be parsed as one)"
         ) from error
 
 
 def frame_count(image: Image.Image) -> tuple[int, int]:
-    """The number of frames, and the index of the first: an APNG may have a default image before."""
+    """The number of frames and the index of the first: an APNG may start with a default image."""
     frames = int(getattr(image, "n_frames", 1))
     before = int(bool(getattr(image, "default_image", False))) if frames > 1 else 0
     return frames - before, before
@@ -62,7 +62,7 @@ def read_frames(
 ) -> tuple[tuple[Picture, ...], tuple[int, ...]]:
     """All frames of an image with the same channels, and their durations in milliseconds.
 
-    Raises UnreadablePicture, before it decodes any, if together they exceed ``max_pixels``.
+    Raises UnreadablePicture, before decoding any, if together they exceed ``max_pixels``.
     """
     frames, first = frame_count(image)
     check_pixels(image.height, image.width, frames, max_pixels)
@@ -96,7 +96,7 @@ def save(
 ) -> None:
     """Encode a photo with Pillow: all frames of an animation, otherwise the first alone.
 
-    ``convert``: makes Pillow's image of a frame. ``options``: those of Pillow's encoder.
+    ``convert``: makes a frame's PIL image. ``options``: of Pillow's encoder.
     """
     first, *others = photo.frames
     if others and photo.timing:

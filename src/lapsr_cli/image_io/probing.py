@@ -20,13 +20,13 @@ __all__ = ["probe"]
 _BEGINNING = 1 << 16
 """Bytes read at first."""
 _HEADER_FIRST = {"JPEG", "PNG", "BMP"}
-"""Formats whose header tells everything; the others have some of it at their end or all over."""
+"""Formats whose header tells everything; in the others, parts are elsewhere in the file."""
 
 
 def probe(path: Path) -> Header:
-    """Read a file's header; no pixel is decoded. Raises UnreadablePicture.
+    """Read a file's header without decoding pixels. Raises UnreadablePicture.
 
-    Of JPEG, PNG and BMP files only the header is read, of others the whole file.
+    Only the header of JPEG, PNG and BMP files is read; other files are read completely.
     """
     with as_unreadable(path), open_regular(path) as file:
         data = file.read(_BEGINNING)

@@ -37,11 +37,11 @@ def read(path: Path, *, max_pixels: int | None = MAX_PIXELS, strip_metadata: boo
     """Read a file: all frames, upright, and the metadata.
 
     ``max_pixels``: a file whose frames together have more pixels is refused before it is decoded;
-    None is no limit. ``strip_metadata``: drop all metadata except the ICC profile, without which
+    None: no limit. ``strip_metadata``: drop all metadata except the ICC profile, without which
     the colours would change, and ignore damaged metadata.
 
-    CMYK becomes sRGB. Of a JPEG with several images (MPO) and of a HEIC only the first or primary
-    one is read. Raises UnreadablePicture: one line that names the file and the reason.
+    CMYK becomes sRGB. Only the first image of an MPO and the primary one of a HEIC are read. Raises
+    UnreadablePicture: one line that names the file and the reason.
     """
     with as_unreadable(path):
         data = load(path)
@@ -55,8 +55,8 @@ def read(path: Path, *, max_pixels: int | None = MAX_PIXELS, strip_metadata: boo
 
 
 def _validated(decoded: Decoded, form: str, strip_metadata: bool) -> Photo:
-    """The frames upright, with valid metadata. Raises UnreadablePicture for damaged metadata,
-    unless ``strip_metadata``, which makes that a warning."""
+    """The frames upright, with valid metadata. Raises UnreadablePicture for damaged metadata;
+    with ``strip_metadata``, that is a warning."""
     metadata, faults, warnings = decoded.metadata, list(decoded.faults), list(decoded.warnings)
     exif_block, orientation, dpi = None, decoded.orientation or 1, metadata.dpi
     if metadata.exif:

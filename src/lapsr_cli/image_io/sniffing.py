@@ -1,4 +1,4 @@
-"""The bytes of a regular file, and its format by its first bytes."""
+"""Opens regular files and recognises their format by the first bytes."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b
 
 @contextmanager
 def open_regular(path: Path) -> Iterator[BinaryIO]:
-    """Open a regular file for reading. Others are refused before that: opening a pipe would block.
+    """Open a regular file for reading. Others are refused first: opening a pipe would block.
 
     Raises UnreadablePicture and OSError.
     """
     if not stat.S_ISREG(path.stat().st_mode):
         raise UnreadablePicture("not a regular file")
-    # The file may have been replaced since; O_NONBLOCK keeps a pipe from blocking here.
+    # The file may have been replaced since; with O_NONBLOCK, opening a pipe does not block.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     with open(os.open(path, flags), "rb") as file:  # noqa: PTH123 (of a descriptor)
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -53,7 +53,7 @@ def load(path: Path) -> bytes:
 
 
 def form_of(data: bytes) -> str:
-    """The format of a file, by its content. Raises UnreadablePicture if it is none of ours."""
+    """The format of a file, by its content. Raises UnreadablePicture if it is not supported."""
     for magic, form in _MAGIC.items():
         if data.startswith(magic):
             return form

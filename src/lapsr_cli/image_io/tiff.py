@@ -1,7 +1,7 @@
 """TIFF files: decoding through Pillow and libvips, and an encoder.
 
 The encoder is our own because neither Pillow nor libvips copies EXIF completely into the first
-directory, or writes 16-bit pages; deflate with the horizontal predictor is all it takes.
+directory, or writes 16-bit pages; deflate with the horizontal predictor is all it needs.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ __all__ = ["decode", "encode", "header"]
 _BYTE, _SHORT, _LONG, _RATIONAL, _UNDEFINED, _LONG8 = 1, 3, 4, 5, 7, 16
 
 _STRIP = 1 << 20
-"""Bytes of a strip before compression, about."""
+"""Approximate bytes of a strip before compression."""
 _CLASSIC_LIMIT = 3_900_000_000
-"""Bytes of pixels that a file with 32-bit offsets can hold beside everything else."""
+"""Bytes of pixels in a file with 32-bit offsets, with room for everything else."""
 
 
 def header(data: bytes) -> Header:
@@ -80,10 +80,10 @@ def decode(data: bytes, max_pixels: int | None) -> Decoded:
 
 
 def encode(photo: Photo, encoding: Encoding, file: BinaryIO) -> None:
-    """Encode the frames as pages, deflate with predictor; the metadata go with the first.
+    """Encode the frames as pages, deflate with predictor; the first has the metadata.
 
-    The byte order is that of the EXIF block, so that none of its values has to be converted. Above
-    3.9 GB of pixels, the file is a BigTIFF.
+    The file has the byte order of the EXIF block, so that no value needs to be converted. Above
+    3.9 GB of pixels, it is a BigTIFF.
     """
     metadata = photo.metadata
     layout, exif_tree = exif.tree(metadata.exif) if metadata.exif else (Layout("<"), Tree())

@@ -15,7 +15,7 @@ __all__ = ["Page", "metadata_of", "pages_of"]
 
 _MAX_PAGES = 65_536
 _LONGEST = 64
-"""Bytes of a value in any page but the first, where only a few integers are needed."""
+"""Bytes of a value in pages after the first, of which only a few integers are needed."""
 
 
 @dataclass(frozen=True)
@@ -61,15 +61,15 @@ class Page:
 
     @property
     def needs_vips(self) -> bool:
-        """Whether libvips has to decode it: 16 bits, and compressed RGB or grey of 8 bits, because
-        the libtiff in Pillow prints to stderr when the strips are damaged."""
+        """Whether libvips has to decode it: 16 bits, and compressed 8-bit RGB or grey, because
+        Pillow's libtiff prints to stderr if strips are damaged."""
         compressed = self._get(tiff_tags.COMPRESSION, 1) != 1
         rgb_or_grey = self._get(tiff_tags.PHOTOMETRIC, 1) < 3
         return self.depth == 16 or (self.depth == 8 and rgb_or_grey and compressed)
 
     @property
     def lossy(self) -> bool:
-        """Whether its strips are JPEG, WebP or the like."""
+        """Whether its strips have lossy compression, such as JPEG or WebP."""
         return self._get(tiff_tags.COMPRESSION, 1) in {6, 7, 34_892, 34_933, 50_001, 50_002}
 
     def check(self) -> None:
@@ -110,7 +110,7 @@ def pages_of(data: bytes) -> list[Page]:
 
 
 def metadata_of(data: bytes, page: Page) -> tuple[Metadata, tuple[str, ...]]:
-    """The metadata of a file's first page, not validated, and what of it cannot be parsed."""
+    """The metadata of the first page, not validated, and what is wrong with unparsable parts."""
     entries = page.directory.entries
     iptc_tags = (tiff_tags.IPTC, tiff_tags.PHOTOSHOP)
     records = (iptc.records(entries[tag].value) for tag in iptc_tags if tag in entries)

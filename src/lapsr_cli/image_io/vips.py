@@ -1,6 +1,6 @@
-"""libvips, for what Pillow supports in 8 bits only: 16-bit PNG and TIFF.
+"""libvips, for 16-bit PNG and TIFF, which Pillow supports in 8 bits only.
 
-It also decodes compressed 8-bit TIFFs. libvips is loaded with the first such file; most runs never
+It also decodes compressed 8-bit TIFFs. libvips is loaded for the first such file; most runs never
 need it.
 """
 
@@ -20,7 +20,7 @@ __all__ = ["decode", "encode_png"]
 @functools.cache
 def _vips() -> ModuleType:
     vips = importlib.import_module("pyvips")
-    vips.cache_set_max(0)  # no operation is repeated, and pictures are large
+    vips.cache_set_max(0)  # no operation is repeated, and results are large
     return vips
 
 

@@ -17,7 +17,7 @@ __all__ = ["decode", "encode", "open_webp"]
 
 
 def open_webp(data: bytes) -> Image.Image:
-    """Open a file. Raises UnreadablePicture for a truncated one, which libwebp would read."""
+    """Open a file. Raises UnreadablePicture for a truncated one, which libwebp would accept."""
     (size,) = struct.unpack_from("<I", data, 4)
     if size + 8 > len(data) + 1:
         raise UnreadablePicture(f"damaged (truncated: {len(data)} of {size + 8} bytes)")

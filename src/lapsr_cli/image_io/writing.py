@@ -1,4 +1,4 @@
-"""Writing files: fitted to what the format supports, then encoded by its codec."""
+"""Writing files: pictures are fitted to what the format supports, then encoded by its codec."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def losses(photo: Photo, path: Path, encoding: Encoding | None = None) -> tuple[
 def _losses(photo: Photo, form: str, encoding: Encoding) -> Iterator[str]:
     support, metadata = FORMATS[form], photo.metadata
     if not support.sixteen and any(frame.depth == 16 for frame in photo.frames):
-        yield f"16-bit samples reduced to 8 bits: {form} has no more"
+        yield f"16-bit samples reduced to 8 bits, the most that {form} has"
     if any(frame.alpha is not None for frame in photo.frames):
         if not support.alpha:
             yield f"transparency flattened onto the background: {form} has no alpha"
         elif form == "GIF":
-            yield "alpha reduced to 1 bit: GIF has no more"
+            yield "alpha reduced to 1 bit, the most that GIF has"
     if _needs_srgb(photo, form):
         yield f"colours converted to sRGB: {form} cannot hold the ICC profile"
     if photo.timing and len(photo.frames) > 1 and not support.animation:
@@ -70,10 +70,10 @@ def _needs_srgb(photo: Photo, form: str) -> bool:
 def write(photo: Photo, path: Path, encoding: Encoding | None = None) -> None:
     """Write a photo in the format of the path's suffix, completely or not at all.
 
-    16 bits become 8 in formats that have no more, and alpha is flattened onto
-    ``encoding.background`` in those that have none (``losses`` tells in advance). Raises
+    16 bits become 8 in 8-bit formats, and alpha is flattened onto ``encoding.background`` in
+    formats without alpha (``losses`` lists this in advance). Raises
     UnwritablePicture, in one line that names the file and the reason: alpha without a background,
-    an animation or pages in a format of single pictures, EXIF or XMP too long for a JPEG, too many
+    an animation or pages in a format for single pictures, EXIF or XMP too long for a JPEG, too many
     pixels per side, a full disk.
     """
     encoding = encoding or Encoding()
@@ -127,7 +127,7 @@ def _fitted_frame(frame: Picture, form: str, encoding: Encoding) -> Picture:
 
 
 def _resized(metadata: Metadata, frame: Picture, form: str) -> Metadata:
-    """The metadata with the size of the picture that is written."""
+    """The metadata with the size of the written picture."""
     block, packet = metadata.exif, metadata.xmp
     height, width = frame.height, frame.width
     try:

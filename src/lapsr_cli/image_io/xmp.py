@@ -1,4 +1,4 @@
-"""XMP packets: the few values that are wrong for the new picture."""
+"""XMP packets: updates the few values that are wrong for the new picture."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ def upright(xmp: bytes) -> bytes:
 
 
 def resized(xmp: bytes, height: int, width: int) -> bytes:
-    """The packet with the picture's size, in pixels, wherever it has one."""
+    """The packet with every recorded size set to the picture's, in pixels."""
     xmp = _HEIGHT.sub(rb"\g<1>%d" % height, xmp)
     return _WIDTH.sub(rb"\g<1>%d" % width, xmp)
 
 
 def _without_thumbnails(xmp: bytes) -> bytes:
-    """The packet without its thumbnails; an unclosed one stays.
+    """The packet without its thumbnails; an unclosed one is kept.
 
-    The time is linear in the length: a single expression for start and end would search the rest
-    of the packet again from every start.
+    Linear in the length: one expression for start and end would search the rest of the packet
+    from every start.
     """
     ends: dict[bytes, list[int]] = {b"xmp": [], b"xap": []}
     for match in _THUMBNAILS_END.finditer(xmp):
