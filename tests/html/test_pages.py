@@ -543,7 +543,7 @@ def test_pictures_are_embedded_without_loss(tmp_path: Path, grey: bool) -> None:
         ({"a": plain(RED), "b": plain(RED, 10, 20)}, "a has 300 x 120 pixels, b has 10 x 20"),
         ({"a": plain(RED), "b": plain(RED).astype(np.uint16)}, "b is not 8-bit grey or RGB"),
         ({"a": plain(RED), "b": plain(RED)[..., :2]}, "b is not 8-bit grey or RGB"),
-        ({"a": plain(RED, 16_384, 1), "b": plain(RED, 16_384, 1)}, "wider or higher than 16383"),
+        ({"a": plain(RED, 16_384, 1), "b": plain(RED, 16_384, 1)}, "wider or taller than 16383"),
     ],
 )
 def test_pictures_that_cannot_be_compared_are_refused(

@@ -1,1 +1,1 @@
-"""Comparison of pictures from two or three folders: matching, sizes, scores, and an HTML page."""
+"""Compares the pictures of two or three folders: matching, sizes, scores and an HTML page."""

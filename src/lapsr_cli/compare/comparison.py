@@ -1,4 +1,4 @@
-"""One comparison: the pictures of a match, the region that is shown, and the scores."""
+"""One comparison: the pictures of a match, the region shown, and the scores."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Comparison", "View", "compare", "format_score"]
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """The region of a picture that is shown.
+    """The region shown of a picture.
 
     ``crop``: left, top, width, height in pixels of the largest picture. ``max_side``: pixels per
     side; without ``crop``, only the centre of a longer side is shown. Raises UsageError, naming the
@@ -68,8 +68,8 @@ def _centre(side: int, max_side: int) -> slice:
 
 @dataclass(frozen=True)
 class Comparison:
-    """``scores``: against the original, by label; empty if there is none. ``cropped``: a sentence
-    about the region that is shown; empty if that is the whole picture."""
+    """``scores``: against the original, by label; empty without one. ``cropped``: a sentence
+    about the region shown; empty if that is the whole picture."""
 
     example: Example
     scores: dict[str, Score]

@@ -1,4 +1,4 @@
-"""Pictures to compare: read as a browser would show them, and brought to one size."""
+"""Pictures to compare: read as a browser shows them, and brought to one size."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lapsr_cli.pixels.resize import resized
 __all__ = ["ComparedPicture", "match_sizes", "read_picture"]
 
 _LARGEST_SCALE = 8
-"""Cropping a picture to a multiple of a scale removes fewer pixels per side than this."""
+"""Cropping to a multiple of a scale removes fewer pixels than this from each dimension."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ def read_picture(path: Path) -> ComparedPicture:
 def match_sizes(pictures: list[ComparedPicture]) -> list[ComparedPicture]:
     """The pictures at one size, and in RGB if one is.
 
-    Smaller ones are enlarged to the largest by MATLAB's bicubic. An original is often larger than
-    its enlargements by a few pixels, because it was cropped to a multiple of the scale before it
-    was downscaled: then all are cropped like that, at the bottom and right, so that nothing shifts.
+    Smaller ones are enlarged to the largest by MATLAB's bicubic. An original is often a few pixels
+    larger than its enlargements, because it was cropped to a multiple of the scale before
+    downscaling: then all are cropped in the same way, at the bottom and right, so nothing shifts.
     """
     if any(picture.pixels.ndim == 3 for picture in pictures):
         pictures = [replace(picture, pixels=_to_rgb(picture.pixels)) for picture in pictures]

@@ -100,7 +100,7 @@ def _split(name: str) -> tuple[str, str]:
 
 
 def _rows(group: Sequence[dict[str, Path]]) -> list[tuple[str, tuple[Path, ...]]]:
-    """For every ending that occurs: each folder's picture with it, or else the one without any."""
+    """For every ending: each folder's picture with that ending, or else the one without any."""
     rows: list[tuple[str, tuple[Path, ...]]] = []
     for ending in sorted({ending for paths in group for ending in paths}):
         chosen = [paths.get(ending, paths.get("")) for paths in group]
@@ -112,7 +112,7 @@ def _rows(group: Sequence[dict[str, Path]]) -> list[tuple[str, tuple[Path, ...]]
 
 def labels(inputs: Sequence[Path]) -> tuple[str, ...]:
     """Unique labels of the inputs: their names, or their paths, or their paths with a letter in
-    front. A third one is marked as HR, the original."""
+    front. The third is marked as HR, the original."""
     letters = ["A", "B", "HR"][: len(inputs)]
     found = [path.name or str(path) for path in inputs]
     if len(set(found)) < len(found):

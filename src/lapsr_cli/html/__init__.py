@@ -1,5 +1,4 @@
 """Self-contained HTML pages and SVG files: sections, tables, charts, image comparisons.
 
-These modules format numbers and pixels and know nothing of where they come from. No page makes a
-network request.
+These modules format numbers and pixels, wherever they are from. Pages make no network requests.
 """

@@ -16,7 +16,7 @@ __all__ = ["Bar", "Bars", "bars"]
 class Bar:
     """One bar.
 
-    ``value``: its length, at least 0, in any unit. ``text``: the value as printed after the bar.
+    ``value``: its length, at least 0, in any unit. ``text``: the value, printed after the bar.
     ``strong``: whether the bar is highlighted.
     """
 

@@ -1,8 +1,8 @@
 """Line and scatter charts as SVG embedded in a page.
 
 Positions are percentages of the plot area and sizes are CSS pixels, so a chart adapts to the width
-of the page while its text keeps the size of the page's. `svg` draws the same charts as a file of
-their own.
+of the page while its text keeps the size of the page's text. `svg` draws the same charts as a
+separate file.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ class Axis:
 class Chart:
     """A plot with its legend.
 
-    ``levels``: dashed lines across the plot, each a label and its y. ``reference``: what the
-    dotted lines of the series are, for the legend.
+    ``levels``: dashed lines across the plot, each a label and its y. ``reference``: legend
+    entry of the dotted lines of the series.
     """
 
     title: str
@@ -87,7 +87,7 @@ class Chart:
 
     @property
     def ys(self) -> list[float]:
-        """All values on the y axis, those of lines across included."""
+        """All values on the y axis, including those of horizontal lines."""
         points = [point.y for series in self.series for point in series.points]
         references = [s.reference for s in self.series if s.reference is not None]
         return points + references + [level for _, level in self.levels]

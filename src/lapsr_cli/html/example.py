@@ -1,4 +1,4 @@
-"""Image comparisons: two pictures at a time, with a divider between them that can be dragged."""
+"""Image comparisons: two pictures at a time, with a draggable divider."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Example:
     sRGB, all of the same height and width. ``remark``: a sentence printed below them. ``figures``:
     a table printed below the remark.
 
-    Raises UsageError, with the title in its message, if the pictures do not meet this.
+    Raises UsageError, naming the title, if the pictures do not meet these requirements.
     """
 
     title: str
@@ -56,7 +56,7 @@ class Example:
                 f" {printable(sizes[others[0]])} has {others[0][1]} x {others[0][0]}"
             )
         if max(self.height, self.width) > LARGEST_SIDE:
-            raise UsageError(f"{title}: wider or higher than {LARGEST_SIDE} pixels")
+            raise UsageError(f"{title}: wider or taller than {LARGEST_SIDE} pixels")
 
     @property
     def height(self) -> int:

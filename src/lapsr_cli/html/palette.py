@@ -7,7 +7,7 @@ from collections.abc import Mapping
 __all__ = ["DARK", "LIGHT", "SERIES"]
 
 SERIES = 6
-"""Number of series colours, ``c0`` to ``c5``; charts with more series use them again."""
+"""Number of series colours, ``c0`` to ``c5``; charts with more series reuse them."""
 
 LIGHT: Mapping[str, str] = {
     "paper": "#ffffff",

@@ -1,7 +1,7 @@
-"""Charts as one SVG file that stands alone.
+"""Charts as one standalone SVG file.
 
 Coordinates are plain numbers and colours are attributes, so that image viewers and converters show
-the file as browsers do; a style sheet adds dark mode, which only browsers know.
+the file as browsers do; a style sheet adds dark mode, which only browsers support.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _ROW_HEIGHT = 22.0
 _SYMBOL_WIDTH, _SYMBOL_GAP = 24.0, 10.0
 _FONT_SIZE, _TITLE_SIZE = 14, 20
 _GLYPH_WIDTH = 0.62
-"""Estimated mean width of a glyph relative to the font size; East Asian ones take two of it."""
+"""Estimated mean width of a glyph relative to the font size; East Asian ones are twice as wide."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class _Line:
 @dataclass(frozen=True)
 class _Entry:
     """A legend entry. ``label``: its text, shortened; ``title``: the whole text. ``style``: of its
-    line, as the template knows it. ``colour`` and ``kind`` (marker): None if it is not a series."""
+    line, in the template's terms. ``colour`` and ``kind`` (marker): None if it is not a series."""
 
     x: float
     y: float
