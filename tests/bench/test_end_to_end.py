@@ -64,7 +64,7 @@ def test_stages_of_a_folder(tmp_path: Path, network: LaplacianPyramid) -> None:
 @pytest.mark.parametrize(
     ("bottleneck", "suffix", "words"),
     [
-        ("decode", ".png", "reads"),
+        ("decode", ".png", "faster disk"),
         ("encode", ".png", "-f jpg writes"),
         ("encode", ".avif", "-f webp writes"),
         ("encode", ".jpg", "cores would write"),

@@ -83,7 +83,7 @@ def test_invalid_pairs(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=message):
         quality.read_pairs(tmp_path / "lr", tmp_path / "hr", (2, 4, 8))
     draw(tmp_path / "lr" / "b.png", 20, 16)
-    with pytest.raises(UsageError, match=r"--pairs: b is in one of the two folders only"):
+    with pytest.raises(UsageError, match=r"--pairs: b is in only one of the two folders"):
         quality.read_pairs(tmp_path / "lr", tmp_path / "hr", (2, 4, 8))
     (tmp_path / "hr" / "b.png").write_bytes(b"nothing")
     with pytest.raises(UnreadablePicture, match=r"b\.png"):

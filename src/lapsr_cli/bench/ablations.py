@@ -28,7 +28,7 @@ _GRID = {
     "scales": ((5, 2), (5, 5), (5, 8)),
 }
 """Depth D and recursions R of each network. ``params``: the same number of convolutions on the
-path, from 112,017 to 407,441 parameters. ``depth``: more recursions with hardly more parameters.
+path, with 112,017 to 407,441 parameters. ``depth``: more recursions, hardly more parameters.
 ``skips``: none, different-source and shared-source. ``scales``: every scale of one network."""
 
 
@@ -55,9 +55,8 @@ def measure(
 ) -> Iterator[AblationRow]:
     """Time every network of an ablation on random luma of the first of ``options.sizes``.
 
-    A network that has the configuration of one of ``weights`` (models by name) takes that model,
-    and its PSNR on ``originals`` is measured too. The others get random weights, which take as
-    long.
+    A network with the configuration of one of ``weights`` (models by name) uses that model, and its
+    PSNR on ``originals`` is measured too. The others have random weights, which take as long.
     """
     size = options.sizes[0]
     luma = torch.rand(size.height, size.width)
@@ -86,7 +85,7 @@ def measure(
 def _models(
     config: PyramidConfig, weights: Mapping[str, LaplacianPyramid]
 ) -> dict[str, LaplacianPyramid]:
-    """The models of this configuration by name; if there are none, a random one named ""."""
+    """The models of this configuration by name; without any, a random one named ""."""
     found = {name: model for name, model in weights.items() if model.config == config}
     if not found:
         torch.manual_seed(0)

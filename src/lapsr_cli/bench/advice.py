@@ -20,10 +20,10 @@ def advice(bottleneck: str, device: Device, suffixes: Collection[str]) -> str:
     """Which option of `lapsr upscale` makes a run faster, in a sentence.
 
     ``bottleneck``: "decode", "upload", "network", "download" or "encode". ``suffixes``: of the
-    files that are written, such as ".png".
+    written files, such as ".png".
     """
     if bottleneck == "decode":
-        return "no option reads faster: a faster disk or more cores would"
+        return "a faster disk or more cores; no option helps"
     if bottleneck == "encode":
         found = [text for suffix, text in _FASTER_ENCODING.items() if suffix in suffixes]
         return found[0] if found else "more cores would write faster"

@@ -25,7 +25,7 @@ Load = Callable[[str, Workload], OtherRuntime]
 
 @dataclass
 class _Candidate:
-    """Another runtime in the comparison. Once it has failed it is not called again; the others
+    """Another runtime in the comparison. Once it fails it is not called again; the others
     continue."""
 
     name: str
@@ -66,8 +66,8 @@ def compare(
 
     All upscale the same random luma in this process, their runs interleaved (A B C, A B C), and
     leave the result in main memory. lapsr is ``Runtime.enlarge_luma`` in ``precision``, the others
-    compute in fp32. Differences are from the reference network in fp32 on the CPU. torch has
-    ``workload.threads`` threads meanwhile. Whether the process keeps freed memory
+    compute in fp32. Differences are from the reference network in fp32 on the CPU. torch uses
+    ``workload.threads`` threads. Whether the process keeps freed memory
     (`memory.keep_freed_memory`) is up to the caller and applies to all runtimes.
 
     ``load``: loads a runtime by name. Raises UsageError for an unknown name.

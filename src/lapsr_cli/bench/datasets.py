@@ -36,9 +36,9 @@ _MULTIPLES = range(1, 13)
 def recognise(sizes: Sequence[Size]) -> str | None:
     """ "Set5", "Set14", "BSDS100", "Manga109" or None, from the sizes (height, width) in any order.
 
-    The datasets are distributed as they are and cropped to multiples of a scale, so all pictures
+    The datasets are distributed both uncropped and cropped to multiples of a scale, so all pictures
     may be cropped to one multiple, up to 12. Odd sides count as one pixel less: three pictures of
-    Set14 circulate with an odd side and without.
+    Set14 circulate with and without an odd side.
 
     BSDS100 is any hundred pictures of the Berkeley dataset's one size, portrait or landscape.
     Manga109 has the weakest rule: 109 pictures within a tenth of its page, 1170 x 827 pixels, or

@@ -1,4 +1,4 @@
-"""A folder of pictures from file to file: each stage alone, then a run where they overlap."""
+"""A folder of pictures from file to file: each stage alone, then a run in which they overlap."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ _Upscaled = dict[tuple[int, int], Picture]
 def measure(folder: Path, paths: Sequence[Path], upscaler: Upscaler, scale: int) -> EndToEnd:
     """Time the pictures ``paths`` of ``folder``, as ``sample`` selects them.
 
-    Each stage is timed alone, with the number of threads that it has in a run; results are written
-    to a temporary folder. Raises UnreadablePicture for a file that is damaged after its header.
+    Each stage is timed alone, with as many threads as it has in a run; results are written to a
+    temporary folder. Raises UnreadablePicture for a file that is damaged after its header.
     """
     clock = _StageClock()
     with clock.running("decode"), ThreadPoolExecutor(pipeline.DECODERS) as pool:
@@ -50,7 +50,7 @@ def measure(folder: Path, paths: Sequence[Path], upscaler: Upscaler, scale: int)
         _encode(photos, suffixes, upscaled, Path(output), clock)
     upscaled.clear()
     pixels = sum(frame.height * frame.width for photo in photos for frame in photo.frames)
-    photos.clear()  # the run below needs the memory
+    photos.clear()  # the run below needs this memory
     with tempfile.TemporaryDirectory() as output:
         total = _run(paths, upscaler, scale, Path(output))
     bottleneck = max(clock.seconds, key=lambda stage: clock.seconds[stage])
@@ -109,7 +109,7 @@ def sample(folder: Path, most: int) -> tuple[list[Path], list[str]]:
 def _upscale(
     photos: Sequence[Photo], upscaler: Upscaler, scale: int, clock: _StageClock
 ) -> _Upscaled:
-    """Every frame of every picture."""
+    """Upscale every frame of every picture."""
     tasks = [
         Task((number, index), frame, (scale,), upscaler.model_for(lossy=photo.lossy))
         for number, photo in enumerate(photos)
@@ -127,7 +127,7 @@ def _copy(
     device: torch.device,
     clock: _StageClock,
 ) -> None:
-    """Time the copies to and from a GPU and subtract them from the network's time, which included
+    """Time the copies to and from a GPU, and subtract them from the network's time, which includes
     them. The CPU has none."""
     if device.type == "cpu":
         return

@@ -1,4 +1,4 @@
-"""What to measure, and the user's pictures for it, which are all read before anything is timed."""
+"""What to measure, and the user's pictures for it, all read before anything is timed."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ ALL_SCALES = (2, 4, 8)
 
 @dataclass(frozen=True, kw_only=True)
 class Measurements:
-    """What to measure; without ``end_to_end``, ``datasets``, ``pairs``, ``against`` and
-    ``ablations`` it is the speed.
+    """What to measure; the speed if ``end_to_end``, ``datasets``, ``pairs``, ``against`` and
+    ``ablations`` are empty.
 
     ``speed``: measure the speed in addition to the others. ``pictures``: a folder to use for the
     speed instead of random samples. ``end_to_end``: a folder whose pictures are processed from file
@@ -60,8 +60,8 @@ class Measurements:
 class Inputs:
     """The user's pictures.
 
-    ``pictures``: by name, for the speed. ``files``: for the end-to-end run. ``datasets``: by name,
-    which is that of a known dataset or of the folder. ``problems``: a line for each file that could
+    ``pictures``: by name, for the speed. ``files``: for the end-to-end run. ``datasets``: by the
+    name of a known dataset or of the folder. ``problems``: a line for each file that could
     not be read.
     """
 

@@ -16,12 +16,12 @@ from lapsr_cli.device.selection import Device
 __all__ = ["matrix_product_rate", "this_machine"]
 
 _SIDES = {"cpu": 2048, "mps": 4096, "cuda": 8192}
-"""Side of the square matrices: large enough that the time to launch a product does not matter."""
+"""Side of the square matrices: large enough for the launch time to be negligible."""
 _RUNS = 5
 
 
 def this_machine() -> Machine:
-    """The facts that every measurement depends on."""
+    """The facts that measurements depend on."""
     gpus = tuple(
         torch.cuda.get_device_name(number)
         for number in range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
@@ -55,7 +55,7 @@ def matrix_product_rate(device: Device) -> float:
 
 
 def _processor() -> str:
-    """The processor's name, as the system reports it."""
+    """The processor's name, as reported by the system."""
     facts = Path("/proc/cpuinfo")
     if facts.exists():
         for line in facts.read_text(encoding="utf-8", errors="replace").splitlines():

@@ -21,7 +21,7 @@ _RAPL = Path("/sys/class/powercap")
 class MemoryMeter:
     """Peak memory of a device inside ``measured``, in bytes.
 
-    On CUDA, what torch's allocator held. Elsewhere, the growth of the process's resident memory,
+    On CUDA, as held by torch's allocator. Elsewhere, the growth of the process's resident memory,
     sampled 200 times a second; freed memory that the process keeps is released first.
     """
 
@@ -60,7 +60,7 @@ class EnergyMeter:
     """Energy used inside ``measured``, in joules: of the processor packages (RAPL, through Linux's
     powercap files below ``counters``) or of an NVIDIA GPU (NVML, if nvidia-ml-py is installed).
 
-    None where there is no readable counter.
+    None if there is no readable counter.
     """
 
     def __init__(self, device: torch.device, counters: Path = _RAPL) -> None:
@@ -98,7 +98,7 @@ def package_counters(folder: Path) -> list[tuple[float, float]]:
         try:
             microjoules = int((zone / "energy_uj").read_text())
             limit = int((zone / "max_energy_range_uj").read_text())
-        except OSError:  # on most systems only root may read it
+        except OSError:  # on most systems, readable by root only
             return []
         counters.append((microjoules / 1e6, limit / 1e6))
     return counters

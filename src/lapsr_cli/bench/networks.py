@@ -1,4 +1,4 @@
-"""The networks that are measured: every model on every device in every precision."""
+"""The networks to measure: every model on every device in every precision."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ __all__ = ["Network", "NetworkOptions", "load_networks"]
 class NetworkOptions:
     """Which models to measure, on which devices, in which precisions, at which scales.
 
-    ``models``: names or files; empty for the default for lossless files. ``scales``: empty for a
-    default that depends on the measurement. ``offline``: do not download models. Raises UsageError,
+    ``models``: names or files; empty: the default for lossless files. ``scales``: empty: a default
+    that depends on the measurement. ``offline``: do not download models. Raises UsageError,
     naming the option.
     """
 
@@ -43,7 +43,7 @@ class NetworkOptions:
 class Network:
     """A model on a device in a precision. ``label`` is unique within one call of the benchmark.
 
-    ``requested_scales``: those of NetworkOptions, empty for the default of each measurement.
+    ``requested_scales``: those of NetworkOptions; empty: the default of each measurement.
     """
 
     name: str
@@ -57,8 +57,8 @@ class Network:
         return Upscaler({self.name: self.model}, self.device)
 
     def scales(self, default: Sequence[int]) -> tuple[int, ...]:
-        """The requested scales in ascending order; without any, those of ``default`` that the
-        network makes; if it makes none of them, all that it makes."""
+        """The requested scales in ascending order; by default, those of ``default`` that the
+        network makes, or else all that it makes."""
         made = self.model.config.scales
         if self.requested_scales:
             return tuple(sorted(self.requested_scales))
@@ -88,7 +88,7 @@ def load_networks(options: NetworkOptions) -> list[Network]:
 
 
 def _devices(options: NetworkOptions) -> list[Device]:
-    """Each device in each precision, once: "auto" may resolve to another one in the list."""
+    """Each device in each precision, once: "auto" may be the same as another in the list."""
     found: dict[tuple[torch.device, str], Device] = {}
     for name in options.devices:
         for precision in options.precisions:

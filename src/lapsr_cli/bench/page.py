@@ -20,7 +20,7 @@ __all__ = ["report_page"]
 
 
 def report_page(results: Results, examples: Sequence[Example]) -> str:
-    """A self-contained HTML file, valid UTF-8; sections without results are left out."""
+    """A self-contained HTML file, valid UTF-8; sections without results are omitted."""
     day, time = results.date[:10], results.date[11:16]
     facts = {"measured": f"{day} {time} UTC", **_facts(results.machine, results.version)}
     sections = [section for section in _sections(results, examples) if section.parts]

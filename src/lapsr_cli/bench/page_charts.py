@@ -56,7 +56,7 @@ def _timed(speed: Speed) -> Point:
 
 def quality_against_time(qualities: Sequence[Quality]) -> list[Markup]:
     """The papers' figure: one chart per dataset and scale, one point per model. Methods without a
-    network (bicubic) are horizontal lines; infinite means are left out."""
+    network (bicubic) are horizontal lines; infinite means are omitted."""
     finite = [mean for mean in means(qualities) if math.isfinite(mean.psnr)]
     found = [
         _scatter(dataset, scale, list(group))

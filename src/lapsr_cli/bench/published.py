@@ -1,9 +1,8 @@
-"""Figures that the literature gives for the benchmark datasets, to compare with measured ones.
+"""Published figures for the benchmark datasets, to compare with measured ones.
 
-A figure is listed if two public sources, neither of which is a copy of the other's repository, were
+A figure is listed if two independent public sources (neither a copy of the other's repository) were
 opened and agree on it, to as many digits as both give; a single source that disagrees does not
-outweigh them. Where two sources agree on one figure and two on another, it is None. Nothing is
-taken from memory.
+outweigh them. If two sources agree on one figure and two on another, it is None.
 
 What is missing, and why:
 
@@ -13,7 +12,7 @@ What is missing, and why:
 - LapSRN on Set14: two figures are in circulation at every scale, a tenth of a decibel apart (28.19
   and 28.09 dB at 4x). The authors' file gives 28.08 here.
 - SRCNN on Set14: two figures are in circulation as well (32.42 and 32.45 dB at 2x).
-- Manga109: only what two of the tables with this dataset share.
+- Manga109: only what two of the tables with this dataset agree on.
 
 Bicubic's figures are those of the tables cited here, which may differ from the papers' in the last
 digit. All figures are for luma, by the protocol of ``lapsr_cli.metrics.protocol``.

@@ -84,7 +84,7 @@ def read_originals(folder: Path, flag: str) -> tuple[list[Original], list[str]]:
 
 def check_sizes(originals: Sequence[Original], scale: int, flag: str) -> None:
     """Raise UsageError, naming ``flag``, for a picture too small to score: ``scale`` pixels at each
-    edge are excluded."""
+    edge are not scored."""
     for original in originals:
         height, width = original.size
         if min(height, width) < 3 * scale:
@@ -98,8 +98,8 @@ def read_pairs(lr_folder: Path, hr_folder: Path, scales: Sequence[int]) -> list[
     """The pictures of two folders, paired by relative path without suffix, in the order of
     ``lr_folder``. The scale of a pair is the one of ``scales`` by which its sizes differ.
 
-    Raises UsageError for a picture without counterpart, or whose sizes differ by none of ``scales``
-    or are too small to score; UnreadablePicture for one that cannot be read.
+    Raises UsageError for a picture without a counterpart, whose sizes differ by none of ``scales``
+    or that is too small to score; UnreadablePicture for one that cannot be read.
     """
     lr_pictures, problems = read_originals(lr_folder, "--pairs")
     hr_pictures, more_problems = read_originals(hr_folder, "--pairs")
@@ -108,7 +108,7 @@ def read_pairs(lr_folder: Path, hr_folder: Path, scales: Sequence[int]) -> list[
     hr_by_stem = {_stem(each): each for each in hr_pictures}
     unmatched = {_stem(each) for each in lr_pictures} ^ set(hr_by_stem)
     if unmatched:
-        raise UsageError(f"--pairs: {min(unmatched)} is in one of the two folders only")
+        raise UsageError(f"--pairs: {min(unmatched)} is in only one of the two folders")
     return [_pair(each, hr_by_stem[_stem(each)], scales) for each in lr_pictures]
 
 

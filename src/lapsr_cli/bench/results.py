@@ -24,17 +24,17 @@ __all__ = [
 ]
 
 SCHEMA = 1
-"""Version of the JSON schema; raised when a field changes its meaning or is removed."""
+"""Version of the JSON schema; increased when a field is removed or changes its meaning."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """Where it was measured.
+    """The machine of the measurements.
 
     ``cpu_level``: the instruction set that the CPU engine uses ("amx", "avx512", "avx2", "sse4" or
     "neon"), which LAPSR_CPU may limit. ``cores``: physical ones, if the system reports them.
-    ``threads``: the number torch computes with. ``memory_bytes``: the main memory. ``gpus``: the
-    names of all CUDA devices.
+    ``threads``: of torch. ``memory_bytes``: the main memory. ``gpus``: the names of all CUDA
+    devices.
     """
 
     processor: str
@@ -69,8 +69,8 @@ class Speed:
     ``teraflops``: the network's operations in 10^12 per second; a multiply-add counts as two, halos
     are excluded. ``roofline``: the same for a matrix product, measured in the same call of
     `lapsr bench`. ``work_ratio``: pixels computed over pixels needed; 1 without tiles.
-    ``peak_bytes``: on CUDA what torch allocated, elsewhere the growth of the process.
-    ``joules``: per picture; None where the system has no readable counter.
+    ``peak_bytes``: on CUDA, what torch allocated; elsewhere, the growth of the process.
+    ``joules``: per picture; None if the system has no readable counter.
     """
 
     model: str
@@ -125,9 +125,9 @@ class RuntimeSpeed:
 class EndToEnd:
     """A folder of pictures from file to file.
 
-    ``seconds``: of each stage run alone ("decode", "upload", "network", "download", "encode"), with
-    the number of threads that it has in a run. ``total_seconds``: of a run, where the stages
-    overlap. ``bottleneck``: the slowest stage. ``advice``: which option would help, in a sentence.
+    ``seconds``: of each stage alone ("decode", "upload", "network", "download", "encode"), with as
+    many threads as it has in a run. ``total_seconds``: of a run, in which the stages overlap.
+    ``bottleneck``: the slowest stage. ``advice``: which option would help, in a sentence.
     """
 
     folder: str
@@ -148,9 +148,9 @@ class EndToEnd:
 class Quality:
     """One picture, upscaled by one method to one scale: PSNR in dB, SSIM, IFC and the time taken.
 
-    ``method``: a model's name, "bicubic" or "lanczos". ``psnr``: infinite if nothing differs.
+    ``method``: a model's name, "bicubic" or "lanczos". ``psnr``: infinite for equal pictures.
     ``ifc``: None if the picture is too small for IFC's pyramid. ``seconds``: None for the two
-    methods that need no network.
+    methods without a network.
     """
 
     method: str
@@ -165,7 +165,7 @@ class Quality:
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """Figures that the literature gives for a known dataset at one scale.
+    """Published figures for a known dataset at one scale.
 
     ``sources``: at least two publications. A figure on which they disagree is None.
     """
@@ -220,7 +220,7 @@ class Results:
 
 
 def _finite(value: Any) -> Any:
-    """``value`` with None for infinities, which JSON lacks: the PSNR of equal pictures."""
+    """``value`` with None for infinities, which JSON lacks (PSNR of equal pictures)."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):

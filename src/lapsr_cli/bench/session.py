@@ -1,4 +1,4 @@
-"""One call of the benchmark: takes every measurement that is asked for, one after another."""
+"""One call of the benchmark: takes the requested measurements, one after another."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _END_TO_END_SCALE = 2
 
 @dataclass(frozen=True, kw_only=True)
 class BenchOptions:
-    """Which networks, timed how, and what is measured.
+    """Which networks to measure, what, and how to time it.
 
     Without ``networks.scales``, speed and quality are measured at 2x, 4x and 8x, other runtimes at
     4x and end-to-end runs at 2x.
@@ -78,8 +78,8 @@ def run(
 
     ``command``: the command line, for the results. ``progress``: called with a line before each
     measurement. ``crops``: make examples of the datasets. Sets torch's number of threads for the
-    process. Raises UsageError, NothingMatched and ResourceError, as early as the cause can be
-    known: models are loaded and pictures are read before anything is timed.
+    process. Raises UsageError, NothingMatched and ResourceError as early as possible: models
+    are loaded and pictures are read before anything is timed.
     """
     if options.timing.threads:
         torch.set_num_threads(options.timing.threads)
@@ -103,7 +103,7 @@ def run(
 
 @dataclass(frozen=True)
 class _Session:
-    """One method per measurement; it yields nothing if the measurement is not asked for."""
+    """One method per measurement, which yields nothing if that was not requested."""
 
     timing: TimingOptions
     measurements: Measurements
@@ -171,7 +171,7 @@ class _Session:
             yield from quality.measure(name, originals, evaluators, scale)
 
     def published(self) -> Iterator[Published]:
-        """Figures from the literature for the datasets that are known."""
+        """Published figures for the known datasets."""
         for name, scale in product(self.inputs.datasets, self._dataset_scales):
             yield from published(name, scale)
 

@@ -1,4 +1,4 @@
-"""Picture sizes as they are written on the command line."""
+"""Picture sizes on the command line."""
 
 from __future__ import annotations
 

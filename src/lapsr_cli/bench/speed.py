@@ -1,4 +1,4 @@
-"""Time of whole pictures in memory, samples in and samples out, computed as by `lapsr upscale`."""
+"""Time of whole pictures in memory, from samples to samples, computed as by `lapsr upscale`."""
 
 from __future__ import annotations
 

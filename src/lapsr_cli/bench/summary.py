@@ -15,7 +15,7 @@ __all__ = ["Mean", "means"]
 class Mean:
     """Mean PSNR in dB, SSIM, IFC and seconds over a dataset at one scale, for one method.
 
-    ``ifc``, ``seconds``: None if any picture has none; a mean of the others would not be
+    ``ifc``, ``seconds``: None if any picture has none: a mean of the others would not be
     comparable.
     """
 

@@ -21,10 +21,10 @@ _CPU = torch.device("cpu")
 
 @dataclass(frozen=True, kw_only=True)
 class TimingOptions:
-    """What is timed, and how often.
+    """What is timed and how often.
 
     ``sizes``: of the input; ablations use the first. ``batch``: pictures per call. ``runs``: number
-    of measured runs, which follow ``warm_up`` runs that do not count. ``threads``: of torch and of
+    of measured runs, after ``warm_up`` runs that do not count. ``threads``: of torch and of
     the other runtimes; 0 is torch's default. Raises UsageError, naming the option.
     """
 
@@ -45,7 +45,7 @@ class TimingOptions:
             if value < 1:
                 raise UsageError(f"{option} {value}: must be at least 1")
         cores = os.cpu_count() or 1
-        if not 0 <= self.threads <= cores:  # torch crashes with some thousand threads
+        if not 0 <= self.threads <= cores:  # torch crashes with thousands of threads
             raise UsageError(
                 f"--threads {self.threads}: must be from 1 to {cores}, the number of cores"
             )
@@ -68,8 +68,8 @@ def interleaved(
     *,
     device: torch.device = _CPU,
 ) -> list[Timing]:
-    """Time several calls, their runs interleaved (A B C, A B C), so that a machine that slows down
-    or speeds up meanwhile does so for all of them.
+    """Time several calls, their runs interleaved (A B C, A B C), so that changes in the machine's
+    speed affect all of them.
 
     The first ``warm_up`` rounds do not count. Returns one timing per call, in order.
     """

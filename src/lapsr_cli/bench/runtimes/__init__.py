@@ -1,8 +1,8 @@
 """The same weights in other runtimes, one module each.
 
 Each runtime gets the reference network as a user would export it, not lapsr's fused one: the
-comparison is with what people would otherwise use. All compute in fp32, are told the number of
-threads, and know the size of the input beforehand.
+comparison is with what people would otherwise use. All compute in fp32, with the given number of
+threads, for an input size that is known in advance.
 """
 
 from __future__ import annotations

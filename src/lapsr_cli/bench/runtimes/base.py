@@ -1,4 +1,4 @@
-"""What every other runtime is given, what it returns, and its errors."""
+"""The interface of the other runtimes: what they are given, what they return, their errors."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Luma = NDArray[np.float32]
 
 
 class RuntimeFailed(Exception):
-    """Why a runtime returns no picture, on one line."""
+    """A runtime that returns no picture; the message is one line."""
 
 
 class RuntimeMissing(RuntimeFailed):
@@ -47,7 +47,7 @@ class RuntimeMissing(RuntimeFailed):
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """What every runtime computes; it may prepare for exactly this.
+    """What every runtime computes; it may prepare for exactly that.
 
     ``model``: the reference network in fp32 on the CPU, as a user would export it, not the fused
     one. ``scale``: the only scale computed. ``height``, ``width``: of the input, in pixels.
@@ -79,7 +79,7 @@ class Workload:
 
 @dataclass(frozen=True)
 class OtherRuntime:
-    """A runtime other than lapsr's that has loaded the network of a workload."""
+    """A runtime other than lapsr's with a workload's network loaded."""
 
     name: str
     version: str
@@ -115,8 +115,8 @@ def errors_as_runtime_failed() -> Iterator[None]:
 
 @contextmanager
 def temporary_compiler_cache() -> Iterator[None]:
-    """Have torch's compiler write to a temporary folder, which is deleted at the end; code loaded
-    from it stays loaded."""
+    """Have torch's compiler write to a temporary folder, which is deleted at the end; loaded
+    code stays loaded."""
     before = os.environ.get(_TORCH_CACHE)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         os.environ[_TORCH_CACHE] = folder

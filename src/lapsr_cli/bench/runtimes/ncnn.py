@@ -24,15 +24,15 @@ __all__ = ["load"]
 _MAGIC = 7767517
 _LEAKY_RELU = 2
 _ARRAY = -23300
-"""ncnn's key of parameter n, if its value is an array, is this minus n."""
+"""ncnn's key of parameter n is this minus n if its value is an array."""
 
 
 def load(workload: Workload) -> OtherRuntime:
     """Winograd and packed layouts on, which is the default; half precision off for weights,
-    features and arithmetic. ncnn's memory pools were tried and made no difference.
+    features and arithmetic. ncnn's memory pools made no difference.
 
-    The graph is the one that ncnn's converter pnnx produces from the reference network; it is
-    written here so that pnnx is not needed. Raises RuntimeMissing, RuntimeFailed.
+    The graph is the one that ncnn's converter pnnx makes of the reference network, written here so
+    that pnnx is not needed. Raises RuntimeMissing, RuntimeFailed.
     """
     workload.require_cpu("ncnn")
     ncnn = import_package("ncnn")

@@ -13,7 +13,7 @@ __all__ = ["load"]
 
 def load(workload: Workload) -> OtherRuntime:
     """One picture at a time, optimised for latency, in fp32: by default OpenVINO computes in bf16
-    where the CPU has instructions for it. Raises RuntimeMissing, RuntimeFailed."""
+    if the CPU has instructions for it. Raises RuntimeMissing, RuntimeFailed."""
     workload.require_cpu("openvino")
     openvino = _import_without_telemetry()
     core = openvino.Core()
@@ -21,7 +21,7 @@ def load(workload: Workload) -> OtherRuntime:
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": workload.threads,
         "INFERENCE_PRECISION_HINT": "f32",
-        # A pinned thread waits for whatever else runs on its core: up to twice the time.
+        # A pinned thread waits for others on its core: up to twice the time.
         "ENABLE_CPU_PINNING": False,
     }
     compiled = core.compile_model(core.read_model(workload.graph), "CPU", settings)
