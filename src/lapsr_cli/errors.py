@@ -70,7 +70,7 @@ class PictureError(LapsrError):
 
 
 class UnreadablePicture(PictureError):
-    """A file that is not a picture, is damaged, or has contents that lapsr does not support."""
+    """A file that is damaged, not a picture, or has unsupported contents."""
 
 
 class UnwritablePicture(PictureError):

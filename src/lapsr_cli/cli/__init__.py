@@ -59,7 +59,7 @@ lapsr.add_command(weights)
 def main() -> None:
     """Run the command line. An expected error is printed as one line and sets the exit code."""
     if isinstance(sys.stdout, TextIOWrapper):
-        # As stderr does: a character that the encoding lacks must not end the run.
+        # As on stderr: a character that the encoding lacks must not end the run.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = lapsr.main(standalone_mode=False)

@@ -242,7 +242,7 @@ def _options(values: Mapping[str, Any]) -> BenchOptions:
 
 
 def _pick(options: type[_Options], values: Mapping[str, Any]) -> _Options:
-    """The dataclass from those of ``values`` that have the names of its fields."""
+    """The dataclass made of the ``values`` that have the names of its fields."""
     return options(**{field.name: values[field.name] for field in fields(options)})  # type: ignore[arg-type]
 
 

@@ -25,7 +25,7 @@ from lapsr_cli.text import counted, printable
 __all__ = ["show"]
 
 _FILE_WIDTH = 200
-"""Columns in a file or a pipe, where tables need not fit a terminal."""
+"""Columns in a file or a pipe, where tables do not have to fit a terminal."""
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ class CompareOptions:
         return (self.a, self.b) if self.hr is None else (self.a, self.b, self.hr)
 
     def view(self) -> View:
-        """Which part of the pictures is shown."""
+        """The part of the pictures to show."""
         from lapsr_cli.compare.comparison import View
 
         return View(crop=self._box(), max_side=self.max_side)
@@ -100,7 +100,7 @@ class CompareOptions:
 
 
 def _compare(options: CompareOptions) -> int:
-    """Match the pictures and write the page. The exit code."""
+    """Match the pictures and write the page. Returns the exit code."""
     from lapsr_cli.batch.planning import prepare_folder
     from lapsr_cli.cli.console import say
     from lapsr_cli.compare.matching import labels, match
@@ -129,7 +129,7 @@ def _compare(options: CompareOptions) -> int:
 
 
 class _Run:
-    """Makes the comparisons one by one; failures are reported and counted."""
+    """Makes the comparisons one by one; reports and counts failures."""
 
     def __init__(self, todo: Matches, labels: tuple[str, ...], view: View) -> None:
         self.todo = todo

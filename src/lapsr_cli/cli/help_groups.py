@@ -1,4 +1,4 @@
-"""Help pages whose options stand in groups with headings, and which end with examples."""
+"""Help pages with options grouped under headings, and examples at the end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["GroupedCommand", "HelpGroup", "examples", "grouped_option", "option_
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _NARROW = 60
-"""Below this width (columns) descriptions go under their options instead of beside them."""
+"""Below this width in columns, descriptions go under their options instead of beside them."""
 _TERM_WIDTH = 24
 """Descriptions start at this column plus 4; after a longer option, on the next line."""
 
@@ -60,7 +60,7 @@ class _HelpContext(click.Context):
 
 
 class _GroupedOption(click.Option):
-    """An option that knows the heading it stands under."""
+    """An option with the heading of its group."""
 
     def __init__(self, param_decls: Sequence[str], *, group: str, **attrs: Any) -> None:
         super().__init__(param_decls, **attrs)
@@ -80,7 +80,7 @@ class _Page(click.Command):
 
 
 class GroupedCommand(_Page):
-    """A command whose help lists the options by group, in the order of their declaration."""
+    """A command whose help lists the options by group, in order of declaration."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write one section per group; descriptions are aligned across all of them."""

@@ -1,4 +1,4 @@
-"""Option values that several commands parse."""
+"""Parsers of option values, for several commands."""
 
 from __future__ import annotations
 

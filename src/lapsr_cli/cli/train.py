@@ -27,7 +27,7 @@ _NETWORK = ("depth", "recursions", "skip", "shared", "global_residual", "pyramid
 
 
 def _recipe_option(group: str, *names: str, **attrs: Any) -> Callable[[Any], Any]:
-    """An option whose default comes from the preset, or from the run that is resumed."""
+    """An option whose default is that of the preset or of the resumed run."""
     return grouped_option(group, *names, default=None, **attrs)
 
 
@@ -366,7 +366,7 @@ def train(
 
 
 def _introduce(settled: ResolvedRun, device: str, ranks: ProcessGroup) -> None:
-    """Print device and recipe on rank 0; the other ranks print nothing from here on."""
+    """Print device and recipe on rank 0; silence the other ranks."""
     from lapsr_cli.cli.console import be_quiet, say, show_log
 
     show_log()
@@ -394,7 +394,7 @@ def _described(recipe: Recipe) -> str:
 def _follow(
     trainer: Trainer, stop: Callable[[], bool], ranks: ProcessGroup, *, tensorboard: bool
 ) -> Stopped:
-    """Show the run's events until it stops."""
+    """Print the run's events until it stops."""
     from lapsr_cli.cli.console import TrainingView, say
     from lapsr_cli.train.loop import Stopped
     from lapsr_cli.train.tensorboard import TensorBoardWriter
@@ -417,7 +417,7 @@ def _follow(
 
 
 def _close(end: Stopped, trainer: Trainer, ranks: ProcessGroup) -> int:
-    """Print how the run ended. The exit code."""
+    """Print how the run ended. Returns the exit code."""
     from lapsr_cli.cli.console import say
 
     if ranks.is_main:

@@ -232,7 +232,7 @@ def upscale(**values: Any) -> int:
 
 
 def _upscale(options: UpscaleOptions) -> int:
-    """Check everything that can be checked, then process the pictures. The exit code."""
+    """Check what can be checked, then process the pictures. Returns the exit code."""
     from lapsr_cli.batch.limits import check_targets
     from lapsr_cli.batch.planning import plan
     from lapsr_cli.cli.console import show_log

@@ -1,4 +1,4 @@
-"""The options of lapsr upscale, and what the batch modules are given of them."""
+"""The options of lapsr upscale, parsed for the batch modules."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class UpscaleOptions:
     verbose: bool
 
     def selection(self) -> Selection:
-        """Which pictures, to which sizes, where to and how encoded."""
+        """Which pictures, which sizes, where to and how encoded."""
         from lapsr_cli.batch.planning import Selection
         from lapsr_cli.image_io import Encoding
 
@@ -114,7 +114,7 @@ class UpscaleOptions:
         return TileOptions(tile=tile, batch=batch)
 
     def limits(self) -> Limits:
-        """The memory that pictures may take, and which pictures are refused."""
+        """The memory for pictures, and which pictures are refused."""
         from lapsr_cli.batch.limits import Limits
 
         values = {} if self.max_pixels is None else {"max_pixels": self.max_pixels}

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _UNFOLDED = 1000
-"""Columns of a table in a file or a pipe, so that no cell is folded."""
+"""Columns of a table in a file or a pipe, so that no cell wraps."""
 
 _offline_option = click.option("--offline", is_flag=True, help="Disable network access.")
 
 
 def _output_option(suffixes: str) -> Callable[[_Command], _Command]:
-    """The required option -o; ``suffixes``: those that the file may have, in words."""
+    """The required option -o; ``suffixes``: of the file, in words."""
     return click.option(
         "-o",
         "--output",
@@ -99,7 +99,7 @@ def _location(entry: Entry, cached: Sequence[str]) -> str:
 
 
 def _use(name: str) -> str:
-    """Which inputs a model is the default for."""
+    """The inputs that a model is the default for."""
     from lapsr_cli.weights.manifest import manifest
 
     known = manifest()
@@ -261,8 +261,8 @@ def import_file(
     """Import FILE: a .mat file of the authors, a .safetensors file or a .pth state dict.
 
     Prints the name or path to use with -m. An MS-LapSRN file without lapsr's metadata needs
-    --recursions, which its tensors do not tell; --depth, --channels and --skip then describe the
-    rest of the network.
+    --recursions, which cannot be told from its tensors; --depth, --channels and --skip then
+    describe the rest of the network.
     """
     from lapsr_cli import weights as models
 
