@@ -10,7 +10,6 @@ from __future__ import annotations
 import inspect
 import re
 import textwrap
-from collections.abc import Iterator
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from typing import Any
 import click
 
 from lapsr_cli.cli import lapsr
-from lapsr_cli.cli.help_groups import option_groups
+from lapsr_cli.cli.help_groups import contexts, option_groups
 from lapsr_cli.network.pyramid import PyramidConfig
 from lapsr_cli.train.recipe import PRESETS, Recipe
 
@@ -34,17 +33,6 @@ Generated from the help texts by `python docs/generate_cli_reference.py`. Every 
 def reference() -> str:
     """The whole file."""
     return "\n".join([_INTRODUCTION, *(page(context) for context in contexts(lapsr, "lapsr"))])
-
-
-def contexts(
-    command: click.Command, name: str, parent: click.Context | None = None
-) -> Iterator[click.Context]:
-    """The contexts of a command and of all commands below it, groups first."""
-    context = command.make_context(name, [], parent, resilient_parsing=True)
-    yield context
-    if isinstance(command, click.Group):
-        for inner, below in command.commands.items():
-            yield from contexts(below, inner, context)
 
 
 def page(context: click.Context) -> str:

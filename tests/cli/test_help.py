@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
 
 from lapsr_cli.cli import lapsr
-from lapsr_cli.cli.help_groups import GroupedCommand, examples, grouped_option, option_groups
+from lapsr_cli.cli.help_groups import (
+    GroupedCommand,
+    contexts,
+    examples,
+    grouped_option,
+    option_groups,
+)
 from lapsr_cli.weights.manifest import manifest
-
-
-def contexts(
-    command: click.Command, name: str, parent: click.Context | None = None
-) -> Iterator[click.Context]:
-    """The context of a command and those of all commands below it."""
-    context = command.make_context(name, [], parent, resilient_parsing=True)
-    yield context
-    if isinstance(command, click.Group):
-        for inner, below in command.commands.items():
-            yield from contexts(below, inner, context)
-
 
 CONTEXTS = {context.command_path: context for context in contexts(lapsr, "lapsr")}
 COMMANDS = {path: c for path, c in CONTEXTS.items() if not isinstance(c.command, click.Group)}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shutil
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import click
 
-__all__ = ["GroupedCommand", "HelpGroup", "examples", "grouped_option", "option_groups"]
+__all__ = ["GroupedCommand", "HelpGroup", "contexts", "examples", "grouped_option", "option_groups"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -123,6 +123,17 @@ def option_groups(command: click.Command, ctx: click.Context) -> dict[str, list[
         elif isinstance(parameter, click.Option):
             rest.append(parameter)
     return groups | {"Other options" if groups else "Options": rest}
+
+
+def contexts(
+    command: click.Command, name: str, parent: click.Context | None = None
+) -> Iterator[click.Context]:
+    """The contexts of a command and of all commands below it, groups first."""
+    context = command.make_context(name, [], parent, resilient_parsing=True)
+    yield context
+    if isinstance(command, click.Group):
+        for inner, below in command.commands.items():
+            yield from contexts(below, inner, context)
 
 
 def examples(*lines: str) -> str:
