@@ -67,7 +67,7 @@ class Upscaler:
         cls,
         model: str | Path | None = None,
         *,
-        device: str = "auto",
+        device: str | Device = "auto",
         precision: Precision = "auto",
         tiling: TileOptions | None = None,
         offline: bool = False,
@@ -77,11 +77,13 @@ class Upscaler:
         """An upscaler from a model's name or file, downloaded if necessary; None: the two defaults,
         one for lossy files and one for all others.
 
-        Raises ResourceError if the model or the device is not available.
+        ``precision``: on a device given by name. Raises ResourceError if the model or the device is
+        not available.
         """
         names = manifest().defaults if model is None else (str(model),)
         models = {name: weights.load(name, offline=offline) for name in names}
-        return cls(models, choose(device, precision), tiling, tta=tta, memory=memory)
+        chosen = choose(device, precision) if isinstance(device, str) else device
+        return cls(models, chosen, tiling, tta=tta, memory=memory)
 
     def __call__(self, image: AnyImage, scales: Sequence[int] = (2, 4, 8)) -> dict[int, AnyImage]:
         """Enlarge a PIL image or an array of uint8 or uint16 to every scale.

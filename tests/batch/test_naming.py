@@ -89,7 +89,12 @@ def test_a_folder_that_cannot_be_opened_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    "pattern", ["{stem}", "{name}_{scale}", "x/{stem}_{scale}", "{", "..", "{stem.x}{scale}"]
+    "pattern",
+    [
+        *("{stem}", "{name}_{scale}", "x/{stem}_{scale}", "{", "..", "{stem.x}{scale}"),
+        *("{stem.upper}{scale}", "{stem[0]}{scale}", "{stem!r}{scale}", "{stem:.3}{scale}"),
+        *("{stem:>999}{scale}", "{stem:{scale}}", "{}{scale}", "}{scale}"),
+    ],
 )
 def test_patterns_that_name_nothing_usable(tmp_path: Path, pattern: str) -> None:
     with pytest.raises(UsageError, match="--name"):

@@ -147,6 +147,10 @@ def test_a_missing_input_among_good_ones(lapsr: Lapsr, tmp_path: Path) -> None:
     assert files(tmp_path / "out") == ["a_x2.png"]
 
 
+HUGE = "1" + "0" * 5000
+"""Python refuses to convert more than 4,300 digits."""
+
+
 @pytest.mark.parametrize(
     ("given", "code", "words"),
     [
@@ -190,6 +194,14 @@ def test_a_missing_input_among_good_ones(lapsr: Lapsr, tmp_path: Path) -> None:
         (["{tmp}/in", "-o", "{tmp}/in/a.png"], 2, "-o/--output"),
         (["{tmp}/in", "-o", "/proc/lapsr"], 2, "-o/--output /proc/lapsr"),
         (["{tmp}/in", "-o", "{tmp}/out", "--nonsense"], 2, "--nonsense"),
+        (["{tmp}/in", "-o", "{tmp}/out", "-m", ""], 2, "-m/--model: must not be empty"),
+        (["{tmp}/in", "-o", "{tmp}/out", "--name", ""], 2, "--name: must not be empty"),
+        (["{tmp}/in", "-o", "{tmp}/out", "--name", "{stem:>9999999999}"], 2, "only {stem} and"),
+        (["{tmp}/in", "-o", "{tmp}/out", "--max-pixels", "4T"], 2, "--max-pixels 4T"),
+        (["{tmp}/in", "-o", "{tmp}/out", "--memory", HUGE], 2, "--memory 1000"),
+        (["{tmp}/in", "-o", "{tmp}/out", "-t", HUGE], 2, "-t/--tile 1000"),
+        (["{tmp}/in", "-o", "{tmp}/out", "--width", HUGE[:400]], 2, "--width 1000"),
+        (["{tmp}/in", "-o", "{tmp}/out", "-s", "1e999999999"], 2, "-s/--scale 1e999999999"),
     ],
 )
 def test_wrong_use_is_one_line_and_its_exit_code(

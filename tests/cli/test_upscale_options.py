@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import zlib
 from collections.abc import Callable
 from dataclasses import fields
@@ -17,6 +18,9 @@ import torch
 from PIL import Image
 
 from lapsr_cli.batch.report import Outcome, Output
+from lapsr_cli.cli.params import pixels_of
+from lapsr_cli.cli.upscale import upscale as command
+from lapsr_cli.cli.upscale_options import UpscaleOptions
 from lapsr_cli.pixels.resize import resize
 from lapsr_cli.text import counted
 from lapsr_cli.weights.manifest import manifest
@@ -441,6 +445,65 @@ def test_a_report_where_none_can_be_written(upscale: Lapsr, tmp_path: Path) -> N
     (line,) = ran.error_lines
     assert line.startswith(f"lapsr: --report {tmp_path / 'file'}: ")
     assert not (tmp_path / "out" / "a_x2.png").exists()
+
+
+@pytest.mark.parametrize("name", ["big.png", "an album/BIG.JPEG", "-big.heic"])
+def test_an_output_named_like_a_picture_is_refused_with_what_works(
+    lapsr: Lapsr, tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """It would become a folder of that name."""
+    monkeypatch.chdir(tmp_path)
+    draw(Path("a.png"), 9, 8)
+    ran = lapsr("upscale", "a.png", "-m", tiny, "-o", name)
+    assert ran.code == 2
+    (line,) = ran.error_lines
+    start, _, works = line.partition("use ")
+    assert start == f"lapsr: -o/--output {name}: must be a folder; for one picture, "
+    assert names(tmp_path) == sorted(["a.png", *(f for f in names(tmp_path) if "home" in f)])
+    assert lapsr("upscale", "a.png", "-m", tiny, *shlex.split(works)).code == 0
+    wanted = Path(name.replace("heic", "jpg").replace("JPEG", "jpeg"))
+    with Image.open(wanted) as image:
+        assert image.size == (18, 16)
+    wanted.unlink()
+    Path(name).mkdir()  # on purpose
+    assert lapsr("upscale", "a.png", "-m", tiny, "-o", name).code == 0
+    assert names(Path(name)) == ["a_x2.png"]
+
+
+@pytest.mark.parametrize(
+    ("limit", "pixels"),
+    [("600", 600), ("1k", 1000), ("4M", 4 * 10**6), ("3gp", 3 * 10**9), ("12MP", 12 * 10**6)],
+)
+def test_pixels_have_decimal_units(limit: str, pixels: int) -> None:
+    assert pixels_of("--max-pixels", limit) == pixels
+
+
+def test_max_pixels_with_a_unit(upscale: Lapsr, tmp_path: Path) -> None:
+    draw(tmp_path / "in" / "small.png", 50, 20)
+    draw(tmp_path / "in" / "large.png", 50, 21)
+    ran = upscale("--max-pixels", "1k")
+    assert ran.code == 1
+    assert "large.png: 50 x 21 x 1 frames are 1050 pixels, more than --max-pixels 1000" in ran.err
+    assert names(tmp_path / "out") == ["small_x2.png"]
+
+
+def test_each_device_is_resolved_once(
+    monkeypatch: pytest.MonkeyPatch, tiny: Path, tmp_path: Path
+) -> None:
+    asked: list[bool] = []
+    found = torch.cuda.is_available
+
+    def ask() -> bool:
+        asked.append(found())
+        return asked[-1]
+
+    monkeypatch.setattr(torch.cuda, "is_available", ask)
+    arguments = ["a.png", "-o", str(tmp_path), "-m", str(tiny), "--device", "cpu, cpu"]
+    options = UpscaleOptions(**command.make_context("upscale", arguments).params)
+    options.limits()
+    upscalers = options.upscalers()
+    assert len(asked) == 2
+    assert [upscaler.device for upscaler in upscalers] == options.devices
 
 
 def of_every_kind(folder: Path) -> None:

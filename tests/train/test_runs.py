@@ -183,6 +183,21 @@ def test_a_pipe_gets_plain_lines(lapsr: Lapsr, drawn: Drawn, tmp_path: Path) -> 
     assert ran.error_lines[4].endswith(", best so far")
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_header_says_what_the_recipe_says(
+    lapsr: Lapsr, drawn: Drawn, tmp_path: Path, precision: str
+) -> None:
+    rate = "0.0012345678"
+    given = (*SMALL_FLAGS, "--iterations", "1", "--precision", precision, "--lr", rate)
+    ran = lapsr("train", *drawn.given, "-o", tmp_path / "run", *given)
+    device, recipe, *_ = ran.error_lines
+    assert f", {precision} (auto: " in device
+    assert recipe.endswith(f", muon {rate}, {precision}")
+    assert ", 1 iteration of 4 patches" in recipe
+    stored = json.loads((tmp_path / "run" / "config.json").read_text())["recipe"]
+    assert (stored["precision"], str(stored["rate"])) == (precision, rate)
+
+
 def test_without_validation_the_model_is_the_last_average(
     lapsr: Lapsr, drawn: Drawn, tmp_path: Path
 ) -> None:

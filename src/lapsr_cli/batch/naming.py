@@ -14,6 +14,9 @@ from lapsr_cli.files import Source
 
 __all__ = ["Named", "Naming", "name_outputs"]
 
+_FIELDS = {(None, None, None), ("stem", "", None), ("scale", "", None)}
+"""Name, format and conversion: attributes mean nothing, and a width may be anything."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Naming:
@@ -31,12 +34,12 @@ class Naming:
 
     def __post_init__(self) -> None:
         try:
-            fields = {field for _, field, _, _ in Formatter().parse(self.pattern)}
-            if not fields <= {None, "stem", "scale"}:
-                raise ValueError(fields)  # {stem.attribute} would be accepted
-            names = [self.pattern.format(stem="a", scale=scale) for scale in self.scales]
-        except (KeyError, ValueError, IndexError, AttributeError, TypeError) as error:
-            raise UsageError(f"--name {self.pattern!r}: only {{stem}} and {{scale}}") from error
+            fields = {tuple(field) for _, *field in Formatter().parse(self.pattern)}
+        except ValueError as error:
+            raise UsageError(f"--name {self.pattern!r}: {error}") from error
+        if not fields <= _FIELDS:
+            raise UsageError(f"--name {self.pattern!r}: only {{stem}} and {{scale}}")
+        names = [self.pattern.format(stem="a", scale=scale) for scale in self.scales]
         if any(name in ("", ".", "..") or Path(name).name != name for name in names):
             raise UsageError(f"--name {self.pattern!r} is not a file name")
         if len(set(names)) < len(names):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from lapsr_cli.cli.help_groups import GroupedCommand, examples, grouped_option
-from lapsr_cli.cli.params import GivenPath
+from lapsr_cli.cli.params import GivenPath, GivenText
 from lapsr_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -114,6 +114,7 @@ def _size(text: str) -> Size:
     "-m",
     "--model",
     "models",
+    type=GivenText(),
     multiple=True,
     metavar="NAME|FILE",
     help="Model name (see `lapsr weights list`) or weights file; repeatable.  [default:"

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from lapsr_cli.errors import UsageError
 
-__all__ = ["GivenPath", "bytes_of", "colour", "positive_or_auto"]
+__all__ = ["GivenPath", "GivenText", "bytes_of", "colour", "pixels_of", "positive_or_auto"]
 
-_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+_DIGITS = "[0-9]{1,15}"
+"""Within the range of a float, even in the largest unit."""
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3}
 
 
 class GivenPath(click.Path):
@@ -26,26 +28,51 @@ class GivenPath(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Like click.Path, but raises UsageError for an empty path."""
-        if value == "":
-            flags = "/".join(param.opts) if param else "path"
-            raise UsageError(f"{flags}: must not be empty")
+        _refuse_empty(value, param)
         return super().convert(value, param, ctx)
+
+
+class GivenText(click.types.StringParamType):
+    """Text that must not be empty, which would mean the default: ``-m "$MODEL"`` if unset."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Like a string, but raises UsageError for an empty one."""
+        _refuse_empty(value, param)
+        return super().convert(value, param, ctx)
+
+
+def _refuse_empty(value: Any, param: click.Parameter | None) -> None:
+    if value == "":
+        flags = "/".join(param.opts) if param else "value"
+        raise UsageError(f"{flags}: must not be empty")
 
 
 def bytes_of(flag: str, text: str) -> int:
     """ "4G", "500M" or a plain number, in bytes. Raises UsageError, naming ``flag``."""
-    match = re.fullmatch(r"(\d+)([kmg]?)b?", text.strip().lower())
-    if match is None or not int(match[1]):
-        raise UsageError(f"{flag} {text}: must be a size, e.g. 500M or 4G")
-    return int(match[1]) * _UNITS[match[2]]
+    return _multiple(text, "b", 1 << 10) or _refuse(flag, text, "a size, e.g. 500M or 4G")
+
+
+def pixels_of(flag: str, text: str) -> int:
+    """ "4M", "500k" or a plain number, in pixels. Raises UsageError, naming ``flag``."""
+    return _multiple(text, "p", 1000) or _refuse(flag, text, "a number of pixels, e.g. 100M")
+
+
+def _multiple(text: str, unit: str, kilo: int) -> int:
+    """A number with an optional suffix k, M or G and an optional ``unit``; 0 for anything else."""
+    match = re.fullmatch(rf"({_DIGITS})([kmg]?){unit}?", text.strip().lower())
+    return int(match[1]) * kilo ** _POWERS[match[2]] if match else 0
+
+
+def _refuse(flag: str, text: str, expected: str) -> NoReturn:
+    raise UsageError(f"{flag} {text}: must be {expected}")
 
 
 def positive_or_auto(flag: str, text: str, keywords: str) -> int:
     """A positive integer; 0 for "auto". Raises UsageError, naming ``flag`` and its ``keywords``."""
     if text in ("auto", "0"):
         return 0
-    if not text.isdecimal():
-        raise UsageError(f"{flag} {text}: must be {keywords} or a positive integer")
+    if not re.fullmatch(_DIGITS, text):
+        _refuse(flag, text, f"{keywords} or a positive integer")
     return int(text)
 
 

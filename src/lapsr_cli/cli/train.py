@@ -6,6 +6,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,10 @@ from lapsr_cli.cli.help_groups import GroupedCommand, examples, grouped_option
 from lapsr_cli.cli.interrupts import stop_signal
 from lapsr_cli.cli.params import GivenPath, bytes_of
 from lapsr_cli.errors import INTERRUPTED, UsageError
+from lapsr_cli.text import counted
 
 if TYPE_CHECKING:
+    from lapsr_cli.device.selection import Device
     from lapsr_cli.train.distributed import ProcessGroup
     from lapsr_cli.train.loop import Stopped, Trainer
     from lapsr_cli.train.recipe import Recipe
@@ -349,7 +352,7 @@ def train(
     )
     settled = resolve(folder, options, chosen)
     with process_group(chosen.torch_device) as ranks, stop_signal() as stop:
-        _introduce(settled, str(chosen), ranks)
+        _introduce(settled, replace(chosen, precision=settled.recipe.precision), ranks)
         trainer = build_trainer(
             settled,
             folder,
@@ -365,7 +368,7 @@ def train(
     return _close(end, trainer, ranks)
 
 
-def _introduce(settled: ResolvedRun, device: str, ranks: ProcessGroup) -> None:
+def _introduce(settled: ResolvedRun, device: Device, ranks: ProcessGroup) -> None:
     """Print device and recipe on rank 0; silence the other ranks."""
     from lapsr_cli.cli.console import be_quiet, say, show_log
 
@@ -385,8 +388,8 @@ def _described(recipe: Recipe) -> str:
     degraded = f", degraded by {recipe.degrade}" if recipe.degrade else ""
     return (
         f"{recipe.network.title}{start}, {', '.join(f'{s}x' for s in recipe.scales)},"
-        f" {recipe.iterations} iterations of {recipe.batch_size} patches"
-        f" {recipe.patch_size} x {recipe.patch_size}{degraded}, {recipe.optimizer} {recipe.rate:g},"
+        f" {counted(recipe.iterations, 'iteration')} of {recipe.batch_size} patches"
+        f" {recipe.patch_size} x {recipe.patch_size}{degraded}, {recipe.optimizer} {recipe.rate},"
         f" {recipe.precision}"
     )
 
@@ -423,7 +426,7 @@ def _close(end: Stopped, trainer: Trainer, ranks: ProcessGroup) -> int:
     if ranks.is_main:
         folder = trainer.run_dir
         if end.reason == "finished":
-            say(f"finished: {end.iteration} iterations, {folder.model}")
+            say(f"finished: {counted(end.iteration, 'iteration')}, {folder.model}")
         else:
             say(
                 f"{end.reason}: saved iteration {end.iteration} to {folder.last};"

@@ -10,7 +10,7 @@ import click
 from lapsr_cli.cli.dry_run import show_forecast, warn_if_disk_is_short
 from lapsr_cli.cli.help_groups import GroupedCommand, examples, grouped_option
 from lapsr_cli.cli.interrupts import stop_signal
-from lapsr_cli.cli.params import GivenPath
+from lapsr_cli.cli.params import GivenPath, GivenText
 from lapsr_cli.cli.upscale_options import UpscaleOptions
 from lapsr_cli.cli.upscale_session import UpscaleSession
 
@@ -48,14 +48,15 @@ if TYPE_CHECKING:
 @grouped_option(
     "Input",
     "--max-pixels",
-    type=int,
     metavar="N",
-    help="Refuse inputs with more pixels than this, counted over all frames.  [default: 536870912]",
+    help="Refuse inputs with more pixels than this, e.g. 100M, counted over all frames."
+    "  [default: 536870912]",
 )
 @grouped_option(
     "Model",
     "-m",
     "--model",
+    type=GivenText(),
     metavar="NAME|FILE",
     help="Model name (see `lapsr weights list`) or weights file.  [default: lapsr-photo for JPEG"
     " and other lossy files, lapsr-classic for the rest]",
@@ -149,6 +150,7 @@ if TYPE_CHECKING:
 @grouped_option(
     "Output",
     "--name",
+    type=GivenText(),
     metavar="PATTERN",
     help="File names of the results, without suffix.  [default: {stem}_x{scale}; {stem}_{scale}"
     " with sizes in pixels]",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lapsr_cli.cli.params import bytes_of, colour, positive_or_auto
+from lapsr_cli.cli.params import bytes_of, colour, pixels_of, positive_or_auto
 from lapsr_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -52,7 +55,7 @@ class UpscaleOptions:
     tile: str
     batch_size: str
     memory: str | None
-    max_pixels: int | None
+    max_pixels: str | None
     fail_fast: bool
     dry_run: bool
     report_file: Path | None
@@ -67,7 +70,7 @@ class UpscaleOptions:
 
         return Selection(
             inputs=self.inputs + self.more_inputs,
-            output=self.output,
+            output=self._folder(),
             targets=self._targets(),
             form=self.form.lower().lstrip("."),
             encoding=Encoding(
@@ -81,6 +84,20 @@ class UpscaleOptions:
             recursive=self.recursive,
             if_exists=self.if_exists,
         )
+
+    def _folder(self) -> Path:
+        """Where the results go. Raises UsageError for the name of a picture, not to make a folder
+        of that name."""
+        from lapsr_cli.image_io import READABLE, suffix_for
+
+        path = self.output
+        if path.suffix.lower() in READABLE and not os.path.isdir(path):
+            form = suffix_for(path.suffix)[1:].lower()
+            instead = shlex.join(["-o", str(path.parent), "--name", path.stem, "-f", form])
+            raise UsageError(
+                f"-o/--output {path}: must be a folder; for one picture, use {instead}"
+            )
+        return path
 
     def _targets(self) -> tuple[Target, ...]:
         """Scales in ascending order without duplicates, then the size in pixels."""
@@ -117,10 +134,14 @@ class UpscaleOptions:
         """The memory for pictures, and which pictures are refused."""
         from lapsr_cli.batch.limits import Limits
 
-        values = {} if self.max_pixels is None else {"max_pixels": self.max_pixels}
+        values = {}
+        if self.max_pixels is not None:
+            values["max_pixels"] = pixels_of("--max-pixels", self.max_pixels)
         return Limits(memory=self._memory_policy().pictures(), cascade=self.cascade, **values)
 
-    def _devices(self) -> list[Device]:
+    @cached_property
+    def devices(self) -> list[Device]:
+        """The devices that compute, one for each name."""
         from lapsr_cli.device.selection import choose
 
         return [choose(name.strip(), self.precision) for name in self.device.split(",")]
@@ -129,7 +150,7 @@ class UpscaleOptions:
         from lapsr_cli.device.memory import MemoryPolicy
 
         limit = None if self.memory is None else bytes_of("--memory", self.memory)
-        return MemoryPolicy([device.torch_device for device in self._devices()], limit)
+        return MemoryPolicy([device.torch_device for device in self.devices], limit)
 
     def upscalers(self) -> list[Upscaler]:
         """One per device."""
@@ -139,12 +160,11 @@ class UpscaleOptions:
         return [
             Upscaler.from_weights(
                 self.model,
-                device=name.strip(),
-                precision=self.precision,
+                device=device,
                 tiling=self.tiling(),
                 offline=self.offline,
                 tta=self.tta,
                 memory=policy.tiles(device.torch_device),
             )
-            for device, name in zip(self._devices(), self.device.split(","), strict=True)
+            for device in self.devices
         ]
