@@ -56,6 +56,15 @@ def random_network(config: PyramidConfig, seed: int = 0) -> LaplacianPyramid:
     return model
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what this system does not have."""
+    here = {"posix": os.name == "posix", "linux": sys.platform == "linux"}
+    for item in items:
+        for mark in (mark for mark, has in here.items() if not has):
+            if item.get_closest_marker(mark):
+                item.add_marker(pytest.mark.skip(reason=f"needs {mark}: see the markers"))
+
+
 @pytest.fixture(params=SMALL_CONFIGS, ids=lambda c: f"{c.title}-{c.levels}")
 def small_config(request: pytest.FixtureRequest) -> PyramidConfig:
     config: PyramidConfig = request.param

@@ -31,6 +31,22 @@ def layers() -> Iterator[tuple[str, ...]]:
         yield tuple(re.findall(r"`([\w.]+)`", row.split("|")[1]))
 
 
+POSIX_ONLY = {"fcntl", "grp", "posix", "pty", "pwd", "resource", "termios", "tty"}
+
+
+@pytest.mark.parametrize("folder", ["src", "tests", "benchmarks", "docs"])
+def test_every_module_can_be_imported_on_windows(folder: str) -> None:
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        for statement in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(statement, ast.Import):
+                names = {alias.name.partition(".")[0] for alias in statement.names}
+            elif isinstance(statement, ast.ImportFrom):
+                names = {(statement.module or "").partition(".")[0]}
+            else:
+                continue
+            assert not names & POSIX_ONLY, path
+
+
 RANK = {entry: rank for rank, row in enumerate(layers()) for entry in row}
 HEAVY = {"torch", "numpy", "scipy", "PIL", "rich", "requests", "safetensors", "jinja2"}
 

@@ -56,6 +56,7 @@ def test_the_output_folder_is_not_an_input(tmp_path: Path) -> None:
         find([str(tmp_path)], SUFFIXES, tmp_path)
 
 
+@pytest.mark.posix
 def test_a_link_to_a_parent_folder_is_not_followed(tmp_path: Path) -> None:
     touch(tmp_path, "sub/a.png")
     (tmp_path / "sub" / "loop").symlink_to(tmp_path)
@@ -100,6 +101,7 @@ def test_errors_name_the_final_path(tmp_path: Path) -> None:
     assert (error.value.filename, error.value.filename2) == (str(tmp_path / "a"), None)
 
 
+@pytest.mark.posix
 def test_files_get_permissions_by_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
@@ -110,6 +112,7 @@ def test_files_get_permissions_by_the_umask(tmp_path: Path) -> None:
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
 
 
+@pytest.mark.posix
 def test_files_of_killed_runs_are_removed_after_a_day(tmp_path: Path) -> None:
     code = (
         "import os, signal, sys\nfrom pathlib import Path\n"

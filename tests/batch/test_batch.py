@@ -196,7 +196,7 @@ atexit.register(lambda: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the unit of ru_maxrss is the system's")
+@pytest.mark.linux
 def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path: Path, tiny: Path) -> None:
     """Results of 180 more pictures, 1.5 MB each, leave no trace."""
     peaks: list[int] = []
@@ -462,6 +462,7 @@ def some_result(folder: Path) -> Callable[[], bool]:
     return lambda: any((folder / "out").glob("*.png"))
 
 
+@pytest.mark.posix
 def test_ctrl_c_and_again_gives_what_an_undisturbed_run_gives(
     lapsr: Lapsr, tmp_path: Path, tiny: Path
 ) -> None:
@@ -487,6 +488,7 @@ def test_ctrl_c_and_again_gives_what_an_undisturbed_run_gives(
     assert contents(tmp_path / "out") == contents(tmp_path / "undisturbed")
 
 
+@pytest.mark.posix
 def test_a_second_ctrl_c_does_not_wait(tmp_path: Path) -> None:
     """For a pass of minutes; nothing half bears a final name."""
     draw(tmp_path / "in" / "0.png", 30, 30)

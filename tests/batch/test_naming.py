@@ -75,6 +75,7 @@ def test_no_input_is_ever_overwritten(tmp_path: Path, folder: str) -> None:
     assert list(named.clashes) == [a]
 
 
+@pytest.mark.posix
 def test_a_folder_that_cannot_be_opened_is_named() -> None:
     with tempfile.TemporaryDirectory() as name:  # pytest's own folders are closed to nobody
         folder = Path(name)

@@ -192,7 +192,7 @@ HUGE = "1" + "0" * 5000
         (["{tmp}/in", "-o", "{tmp}/out", "--name", "{stem.__class__}"], 2, "--name"),
         (["{tmp}/in", "-o", "{tmp}/in"], 2, "-o/--output"),
         (["{tmp}/in", "-o", "{tmp}/in/a.png"], 2, "-o/--output"),
-        (["{tmp}/in", "-o", "/proc/lapsr"], 2, "-o/--output /proc/lapsr"),
+        (["{tmp}/in", "-o", "{tmp}/in/a.png/out"], 2, "-o/--output {tmp}/in/a.png/out: "),
         (["{tmp}/in", "-o", "{tmp}/out", "--nonsense"], 2, "--nonsense"),
         (["{tmp}/in", "-o", "{tmp}/out", "-m", ""], 2, "-m/--model: must not be empty"),
         (["{tmp}/in", "-o", "{tmp}/out", "--name", ""], 2, "--name: must not be empty"),
@@ -256,6 +256,7 @@ def test_results_no_memory_holds_are_refused_before_the_work(lapsr: Lapsr, tmp_p
     assert files(tmp_path / "out") == ["a_x8.png"]
 
 
+@pytest.mark.posix
 def test_a_loop_and_an_overlong_name_cost_nothing_else(lapsr: Lapsr, tmp_path: Path) -> None:
     folder = tmp_path / "in"
     source = draw(folder / "a.png")
@@ -283,6 +284,7 @@ def test_runs_into_one_folder_at_once(tmp_path: Path) -> None:
     assert files(tmp_path / "out") == []
 
 
+@pytest.mark.linux
 def test_names_of_every_kind(tmp_path: Path) -> None:
     source = draw(tmp_path / "in" / "plain.png")
     for name in (b"new\nline.png", b"[red]bracket.png", b"not-utf8-\xff.png", b"-dash.png"):
@@ -311,11 +313,6 @@ threading.stack_size(512 << 10)  # threads that start when memory is used up nee
 """
 
 
-needs_proc = pytest.mark.skipif(
-    not Path("/proc/self/statm").exists(), reason="needs /proc to measure itself"
-)
-
-
 def upscale_whole(picture: Path, model: Path, out: Path, mebibytes: int | None = None) -> Ran:
     """To 8x in one tile, by a process that may allocate so many MiB."""
     before = "" if mebibytes is None else LITTLE_MEMORY.format(allowed=mebibytes << 20)
@@ -323,7 +320,7 @@ def upscale_whole(picture: Path, model: Path, out: Path, mebibytes: int | None =
     return run_lapsr("upscale", picture, *options, before=before)
 
 
-@needs_proc
+@pytest.mark.linux
 def test_too_little_memory_makes_tiles_smaller_and_is_reported(tmp_path: Path, tiny: Path) -> None:
     """The system really refuses. Measured: from 330 MiB on one tile is enough, and below 200 MiB
     there is not enough for the result."""
@@ -337,7 +334,7 @@ def test_too_little_memory_makes_tiles_smaller_and_is_reported(tmp_path: Path, t
     assert np.abs(whole.astype(int) - parts).max() <= 1
 
 
-@needs_proc
+@pytest.mark.linux
 @pytest.mark.parametrize(
     ("mebibytes", "code", "line"),
     [
@@ -376,6 +373,7 @@ def wait_for_a_result(process: subprocess.Popen[str], out: Path) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.posix
 def test_ctrl_c_ends_with_130_and_whole_pictures(tmp_path: Path) -> None:
     process = start(tmp_path, 40)
     wait_for_a_result(process, tmp_path / "out")

@@ -169,6 +169,7 @@ def test_a_background_flattens(upscale: Lapsr, tmp_path: Path) -> None:
 # Which pictures, and what they are called
 
 
+@pytest.mark.linux
 def test_names_of_every_kind_are_mirrored_and_told(tmp_path: Path, tiny: Path) -> None:
     """In a process of its own: a run must not depend on how this one's streams are encoded."""
     source = draw(tmp_path / "in" / "sub" / "plain.png").read_bytes()
@@ -333,6 +334,7 @@ def worst(tmp_path: Path) -> set[str]:
     return {*broken, "pipe.jpg", "dangling.png", "loop.png"}
 
 
+@pytest.mark.posix
 def test_every_good_picture_of_a_bad_folder_is_done(
     upscale: Lapsr, tmp_path: Path, worst: set[str]
 ) -> None:

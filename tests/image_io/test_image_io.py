@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import socket
 import struct
 import subprocess
@@ -101,6 +100,7 @@ def flipped(data: bytes, at: int) -> bytes:
     return data[:at] + bytes([data[at] ^ 0xFF]) + data[at + 1 :]
 
 
+@pytest.mark.posix
 def test_what_is_not_a_regular_file_is_refused_without_blocking(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "folder.png").mkdir()
@@ -194,6 +194,7 @@ def test_the_content_decides_the_format_not_the_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [b"a\nb", b"\xff\xfe", "ü 漢".encode(), b"-n; $(x) %s {}"])
 @pytest.mark.parametrize("suffix", sorted({*READABLE} - {".heic", ".heif"}))
+@pytest.mark.linux
 def test_any_name_the_system_allows(tmp_path: Path, name: bytes, suffix: str) -> None:
     path = tmp_path / os.fsdecode(name + suffix.encode())
     deep = suffix in (".png", ".tiff")
@@ -257,7 +258,10 @@ def test_a_picture_too_long_for_the_format_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tiff", ".bmp"])
+@pytest.mark.posix
 def test_a_full_disk_leaves_no_incomplete_file(tmp_path: Path, suffix: str) -> None:
+    import resource
+
     noise = np.random.default_rng(0).integers(0, 256, (100, 100), np.uint8)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))

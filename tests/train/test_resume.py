@@ -107,6 +107,7 @@ def test_an_interruption_between_two_records_changes_neither(
     assert_same_run(tmp_path / "run", tmp_path / "whole")
 
 
+@pytest.mark.posix
 def test_sigterm_ends_with_130_and_a_checkpoint(
     lapsr: Lapsr, drawn: Drawn, whole: Whole, tmp_path: Path
 ) -> None:
@@ -131,6 +132,7 @@ IN_A_TERMINAL = (
 )
 
 
+@pytest.mark.posix
 def test_a_terminal_shows_a_live_line_and_tables_and_ctrl_c_stops(
     lapsr: Lapsr, drawn: Drawn, whole: Whole, tmp_path: Path
 ) -> None:
@@ -160,6 +162,7 @@ def test_a_terminal_shows_a_live_line_and_tables_and_ctrl_c_stops(
     assert_same_run(tmp_path / "run", whole.path)
 
 
+@pytest.mark.posix
 def test_a_run_that_is_killed_repeatedly_ends_the_same(
     lapsr: Lapsr, drawn: Drawn, whole: Whole, tmp_path: Path
 ) -> None:

@@ -191,7 +191,7 @@ def test_the_header_says_what_the_recipe_says(
     given = (*SMALL_FLAGS, "--iterations", "1", "--precision", precision, "--lr", rate)
     ran = lapsr("train", *drawn.given, "-o", tmp_path / "run", *given)
     device, recipe, *_ = ran.error_lines
-    assert f", {precision} (auto: " in device
+    assert f", {precision} (" in device
     assert recipe.endswith(f", muon {rate}, {precision}")
     assert ", 1 iteration of 4 patches" in recipe
     stored = json.loads((tmp_path / "run" / "config.json").read_text())["recipe"]

@@ -77,7 +77,7 @@ from tests.train.runs import (
         (["{ok}", "--nonsense"], 2, "--nonsense"),
         (["--data", "{data}", "-o", "{data}"], 2, "-o/--output {data}"),
         (["--data", "{data}", "-o", "{data}/0.png"], 2, "{data}/0.png"),
-        (["--data", "{data}", "-o", "/proc/lapsr"], 1, "/proc/lapsr"),
+        (["--data", "{data}", "-o", "{data}/0.png/run"], 1, "{data}/0.png"),
     ],
 )
 def test_an_invalid_command_is_an_error_of_one_line(
@@ -132,6 +132,7 @@ def test_corrupt_pictures_are_skipped_with_a_warning(
     assert losses(tmp_path / "run") == losses(tmp_path / "good")
 
 
+@pytest.mark.posix
 def test_a_folder_without_write_permission(lapsr: Lapsr, drawn: Drawn) -> None:
     with tempfile.TemporaryDirectory() as name:  # the user nobody cannot enter pytest's own
         place = Path(name)

@@ -486,6 +486,7 @@ def open_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     shutil.rmtree(home)
 
 
+@pytest.mark.posix
 def test_a_cache_that_cannot_be_written(open_home: Path, server: FileServer) -> None:
     open_home.chmod(0o555)
     with unprivileged(), pytest.raises(WeightsError, match="LAPSR_HOME") as caught:
@@ -494,6 +495,7 @@ def test_a_cache_that_cannot_be_written(open_home: Path, server: FileServer) -> 
     assert server.requests == []
 
 
+@pytest.mark.posix
 def test_a_cache_that_cannot_be_reached(open_home: Path, server: FileServer) -> None:
     open_home.chmod(0o600)
     with unprivileged(), pytest.raises(WeightsError, match="LAPSR_HOME") as caught:
@@ -502,6 +504,7 @@ def test_a_cache_that_cannot_be_reached(open_home: Path, server: FileServer) -> 
     assert server.requests == []
 
 
+@pytest.mark.posix
 def test_a_models_folder_that_cannot_be_written(open_home: Path, server: FileServer) -> None:
     weights.download(
         NAME, retry=QUICK
@@ -557,6 +560,7 @@ def test_two_processes_download_once(
     assert_whole()
 
 
+@pytest.mark.posix
 def test_a_killed_download_is_resumed(
     server: FileServer,
     body: bytes,
