@@ -21,6 +21,7 @@ level; a level doubles height and width. Pictures are luma, (B, 1, H, W), in [0,
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -49,6 +50,15 @@ Skip = Literal["ss", "ds", "ns"]
 NEGATIVE_SLOPE = 0.2
 """Negative slope of leaky ReLU (MS-LapSRN section 3.4)."""
 
+_MOST_CONVOLUTIONS = 512
+"""In the recursive blocks of a level, D R. The deepest published network has 40."""
+_MOST = {
+    "depth": _MOST_CONVOLUTIONS,
+    "recursions": _MOST_CONVOLUTIONS,
+    "levels": 3,
+    "channels": 1024,
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class PyramidConfig:
@@ -65,7 +75,8 @@ class PyramidConfig:
     its output directly, and nothing is added to it; without ``pyramid``, a single level upsamples
     by 2**levels.
 
-    Raises UsageError for invalid values.
+    Files may claim any size, so D R is at most 512 and ``channels`` at most 1024, far beyond what
+    was published. Raises UsageError for invalid values.
     """
 
     depth: int = 5
@@ -78,14 +89,23 @@ class PyramidConfig:
     pyramid: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("depth", "recursions", "levels", "channels"):
+        for name, most in _MOST.items():
             value = getattr(self, name)
-            if type(value) is not int or value < 1:
-                raise UsageError(f"{name} must be a positive integer, not {value}")
-        if self.levels > 3:
-            raise UsageError(f"levels must be 1, 2 or 3 (2x, 4x, 8x), not {self.levels}")
+            if type(value) is not int or not 1 <= value <= most:
+                raise UsageError(
+                    f"{name} must be an integer from 1 to {most}, not {reprlib.repr(value)}"
+                )
+        if self.depth * self.recursions > _MOST_CONVOLUTIONS:
+            raise UsageError(
+                f"depth x recursions must be at most {_MOST_CONVOLUTIONS},"
+                f" not {self.depth} x {self.recursions}"
+            )
+        for name in ("shared", "global_residual", "pyramid"):
+            value = getattr(self, name)
+            if type(value) is not bool:
+                raise UsageError(f"{name} must be true or false, not {reprlib.repr(value)}")
         if self.skip not in ("ss", "ds", "ns"):
-            raise UsageError(f"skip must be ss, ds or ns, not {self.skip!r}")
+            raise UsageError(f"skip must be ss, ds or ns, not {reprlib.repr(self.skip)}")
         if not self.shared and (self.recursions, self.skip) != (1, "ns"):
             raise UsageError("without shared weights (LapSRN), recursions must be 1 and skip ns")
 

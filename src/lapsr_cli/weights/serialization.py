@@ -9,6 +9,8 @@ the same weights always give the same bytes.
 from __future__ import annotations
 
 import json
+import re
+import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -22,12 +24,21 @@ from torch import Tensor
 from lapsr_cli.errors import UsageError, WeightsError, WeightsMismatch
 from lapsr_cli.files import atomic_write
 from lapsr_cli.network.pyramid import LaplacianPyramid, PyramidConfig
+from lapsr_cli.weights.recognition import recognize
 
 __all__ = ["Weights", "read_pth", "read_safetensors", "write_safetensors"]
 
 _METADATA_KEY = "lapsr"
 _FORMAT = 1
 _RANGES = "ranges"
+_TENSOR = re.compile(
+    r"ranges|(conv_in|levels\.\d+\.(convs\.\d+|up|up_image|conv_res))\.(weight|bias)"
+)
+"""The names of LaplacianPyramid's state dict."""
+_LONGEST_NAME = 60
+"""Characters of a tensor's name in a message; a file may claim any."""
+_STATE_DICT_KEYS = ("state_dict", "model", "params_ema", "params")
+"""Under which training scripts save a state dict."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +75,11 @@ class Weights:
         expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
         if self.ranges is not None:
             expected[_RANGES] = self.config.ranges_shape
+        for name, tensor in self.tensors.items():
+            if not _is_plain(tensor):
+                raise WeightsMismatch(
+                    f"{source}: tensor {name} is not a dense tensor of real numbers"
+                )
         given = {name: tuple(tensor.shape) for name, tensor in self.tensors.items()}
         for name, shape in expected.items():
             if name not in given:
@@ -72,12 +88,7 @@ class Weights:
                 raise WeightsMismatch(
                     f"{source}: tensor {name} is {given[name]}, but {self.config.title} has {shape}"
                 )
-            tensor = self.tensors[name]
-            if tensor.layout != torch.strided or tensor.is_meta or tensor.is_complex():
-                raise WeightsMismatch(
-                    f"{source}: tensor {name} is not a dense tensor of real numbers"
-                )
-            if not tensor.float().isfinite().all():
+            if not self.tensors[name].float().isfinite().all():
                 raise WeightsMismatch(f"{source}: tensor {name} has values that are not finite")
         if extra := sorted(given.keys() - expected.keys()):
             raise WeightsMismatch(f"{source}: tensor {extra[0]} is not part of {self.config.title}")
@@ -114,23 +125,30 @@ def read_safetensors(path: Path, config: PyramidConfig | None = None) -> Weights
     except OSError as error:
         raise WeightsError(f"{path}: {error.strerror or error}") from error
     if _METADATA_KEY not in metadata:
-        return Weights(
-            config or _infer_config(tensors, str(path)), tensors, f"import of {path.name}"
-        )
+        return _without_metadata(tensors, config, path)
     try:
-        about = json.loads(metadata[_METADATA_KEY])
-        if about["format"] != _FORMAT:
-            raise WeightsError(f"{path}: format {about['format']} needs a later lapsr")
-        return Weights(_config_from(about["config"]), tensors, str(about["origin"]))
-    except (ValueError, TypeError, KeyError, AttributeError, UsageError) as error:
+        config, origin = _parse_metadata(metadata[_METADATA_KEY], str(path))
+    except (ValueError, RecursionError, UsageError) as error:
         raise WeightsError(f"{path}: its lapsr metadata is damaged ({error})") from error
+    return Weights(config, tensors, origin)
+
+
+def _parse_metadata(text: str, source: str) -> tuple[PyramidConfig, str]:
+    """The configuration and the origin. Raises ValueError, RecursionError or UsageError if they are
+    not there, WeightsError for the format of a later version."""
+    match json.loads(text):
+        case {"format": int(version)} if version > _FORMAT:
+            raise WeightsError(f"{source}: format {version} needs a later lapsr")
+        case {"format": 1, "config": dict(values), "origin": str(origin)}:
+            return _config_from(values), origin
+    raise ValueError("format, config or origin is missing")
 
 
 def read_pth(path: Path, config: PyramidConfig | None = None) -> Weights:
     """Read a state dict saved with torch.save; no code in it is executed (weights_only).
 
-    The tensors may be in the dict itself, or under "state_dict" or "model". A prefix "module."
-    (data-parallel training) is removed. Raises WeightsError for anything else.
+    The tensors may be in the dict itself, or under one of the keys that training scripts use. A
+    prefix "module." (data-parallel training) is removed. Raises WeightsError for anything else.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -139,12 +157,22 @@ def read_pth(path: Path, config: PyramidConfig | None = None) -> Weights:
     # torch raises all kinds of exceptions for damaged files.
     except Exception as error:
         raise WeightsError(f"{path}: not a state dict of tensors") from error
-    for key in ("state_dict", "model"):
+    for key in _STATE_DICT_KEYS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     if not isinstance(content, Mapping) or not content or not _all_tensors(content):
         raise WeightsError(f"{path}: not a state dict of tensors")
-    tensors = {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
+    tensors = {name.removeprefix("module."): tensor for name, tensor in content.items()}
+    return _without_metadata(tensors, config, path)
+
+
+def _without_metadata(
+    tensors: Mapping[str, Tensor], config: PyramidConfig | None, path: Path
+) -> Weights:
+    """Weights from a file that does not say what network they are of. Raises WeightsError if they
+    are of another network, or the configuration was not given and cannot be inferred."""
+    if network := recognize(tensors):
+        raise WeightsError(f"{path}: {network}; lapsr reads LapSRN and MS-LapSRN")
     return Weights(config or _infer_config(tensors, str(path)), tensors, f"import of {path.name}")
 
 
@@ -154,10 +182,16 @@ def _infer_config(tensors: Mapping[str, Tensor], source: str) -> PyramidConfig:
     Raises WeightsError for MS-LapSRN, whose number of recursions is not visible in the tensors, and
     for tensors of another network.
     """
+    if unknown := [name for name in tensors if not _TENSOR.fullmatch(name)]:
+        first = ", ".join(name[:_LONGEST_NAME] for name in unknown[:3])
+        more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
+        raise WeightsError(
+            f"{source}: not a LapSRN or MS-LapSRN network: unknown tensors {first}{more}"
+        )
     levels = {name.split(".")[1] for name in tensors if name.startswith("levels.")}
     depth = sum(name.startswith("levels.0.convs.") for name in tensors) // 2
     if "conv_in.weight" not in tensors or not levels or not depth:
-        raise WeightsError(f"{source}: these are not the tensors of a LapSRN or MS-LapSRN network")
+        raise WeightsError(f"{source}: tensors of a LapSRN or MS-LapSRN network are missing")
     if len(levels) == 1:
         raise WeightsError(
             f"{source}: the number of recursions cannot be inferred from the tensors;"
@@ -172,16 +206,24 @@ def _infer_config(tensors: Mapping[str, Tensor], source: str) -> PyramidConfig:
             levels=len(levels),
             channels=len(tensors["conv_in.weight"]),
         )
-    except (UsageError, TypeError) as error:
+    except (UsageError, TypeError, RuntimeError) as error:
         raise WeightsError(f"{source}: these are not the tensors of LapSRN ({error})") from error
 
 
 def _config_from(values: Mapping[str, Any]) -> PyramidConfig:
     unknown = values.keys() - {field.name for field in fields(PyramidConfig)}
     if unknown:
-        raise ValueError(f"unknown field {min(unknown)}")
+        raise ValueError(f"unknown field {reprlib.repr(min(unknown))}")
     return PyramidConfig(**values)
 
 
 def _all_tensors(content: Mapping[Any, Any]) -> bool:
-    return all(isinstance(value, Tensor) for value in content.values())
+    return all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
+    )
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether its numbers can be read as fp32."""
+    strided = tensor.layout == torch.strided and not tensor.is_nested
+    return strided and not (tensor.is_meta or tensor.is_complex() or tensor.is_quantized)
