@@ -92,7 +92,7 @@ class Upscaler:
         the same kind. A PIL image is turned upright according to its EXIF and keeps only its
         ICC profile. Raises UsageError for a scale that the model does not make and for any other
         type of image, UnreadablePicture for a PIL image that cannot be converted without loss
-        (CMYK, more than 8 bits).
+        (CMYK, more than 8 bits), PictureError if the network gives infinity or NaN.
         """
         if isinstance(image, Image.Image):
             model = self.model_for(lossy=image.format in _LOSSY)

@@ -29,7 +29,7 @@ from lapsr_cli.batch.targets import Target, enlargement
 from lapsr_cli.device.memory import MemoryPolicy, is_out_of_memory
 from lapsr_cli.errors import DiskFull, PictureError
 from lapsr_cli.image_io import Photo
-from lapsr_cli.inference.batching import Advance, Result, Task
+from lapsr_cli.inference.batching import Advance, Pyramid, Result, Task
 from lapsr_cli.pixels.picture import Picture, Size
 from lapsr_cli.pixels.resize import resized
 from lapsr_cli.upscaler import Upscaler
@@ -91,6 +91,7 @@ class _OpenPhoto:
 
     ``enlargements``: for each target, the multiple of the input's size it is made from. ``frames``:
     for each frame, the pictures computed so far, by multiple. ``remaining``: unfinished frames.
+    ``failure``: why the network gave no picture for one of them.
     """
 
     reading: _Reading
@@ -101,6 +102,7 @@ class _OpenPhoto:
     remaining: int
     windows: int = 0
     notes: dict[str, None] = field(default_factory=dict)
+    failure: str = ""
 
     def missing(self, multiple: int, scales: Sequence[int]) -> tuple[int, ...]:
         """The scales of the network's next pass on a frame at ``multiple`` times the input's size;
@@ -224,6 +226,8 @@ class _Pipeline:
         losses: dict[str, None] = {}
         message = ""
         try:
+            if opened.failure:
+                raise PictureError(f"{path}: {opened.failure}")
             for target, place in reading.job.outputs.items():
                 if self.abandoned.is_set():
                     return
@@ -350,18 +354,24 @@ class _DeviceWorker:
             frame, opened = result.key, result.key.photo
             opened.windows += result.windows
             opened.notes |= dict.fromkeys(result.notes)
-            for scale, picture in result.pyramid.items():
-                opened.frames[frame.index][frame.multiple * scale] = picture
-            top = max(result.pyramid)
-            following = _Frame(opened, frame.index, frame.multiple * top)
-            missing = opened.missing(following.multiple, self._upscaler.config.scales)
-            if missing:
-                task = Task(following, result.pyramid[top], missing, opened.model)
-                self._second_passes.append(task)
+            opened.failure = opened.failure or result.failure
+            if not opened.failure and self._keep(frame, result.pyramid):
                 continue
             opened.remaining -= 1
             if not opened.remaining:
                 self._pipeline.write(opened, self._upscaler)
+
+    def _keep(self, frame: _Frame, pyramid: Pyramid) -> bool:
+        """Keep a frame's pictures; whether it needs another pass, which this queues."""
+        opened = frame.photo
+        for scale, picture in pyramid.items():
+            opened.frames[frame.index][frame.multiple * scale] = picture
+        top = max(pyramid)
+        following = _Frame(opened, frame.index, frame.multiple * top)
+        missing = opened.missing(following.multiple, self._upscaler.config.scales)
+        if missing:
+            self._second_passes.append(Task(following, pyramid[top], missing, opened.model))
+        return bool(missing)
 
 
 def _is_disk_full(error: PictureError) -> bool:

@@ -15,6 +15,7 @@ from lapsr_cli.cli.train import train
 from lapsr_cli.cli.upscale import upscale
 from lapsr_cli.cli.weights import weights
 from lapsr_cli.errors import INTERRUPTED, LapsrError, ResourceError
+from lapsr_cli.text import printable
 
 __all__ = ["lapsr", "main"]
 
@@ -83,5 +84,5 @@ def main() -> None:
 
 def _report_error(message: str, code: int) -> int:
     """Print an error as one line; returns ``code``."""
-    click.echo(f"lapsr: {' '.join(message.split())}", err=True)
+    click.echo(f"lapsr: {printable(' '.join(message.split()))}", err=True)
     return code

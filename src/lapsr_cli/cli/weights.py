@@ -11,6 +11,7 @@ import click
 from lapsr_cli.cli.help_groups import HelpGroup, examples
 from lapsr_cli.cli.params import GivenPath
 from lapsr_cli.errors import LapsrError, UnknownModel, UsageError, WeightsError
+from lapsr_cli.text import printable
 
 if TYPE_CHECKING:
     from lapsr_cli.network.pyramid import PyramidConfig, Skip
@@ -59,7 +60,8 @@ def list_models() -> None:
         for entry in manifest().entries.values()
     ]
     known = manifest().entries
-    rows += [(name, "", "imported", "", "") for name in cached if name not in known]
+    imported = (name for name in cached if name not in known)
+    rows += [(printable(name), "", "imported", "", "") for name in imported]
     _print_models(rows)
 
 
@@ -166,13 +168,14 @@ def verify(names: tuple[str, ...]) -> int:
             if path is None:
                 raise UnknownModel(f"{name}: not on this machine")
             models.read_file(path).model(str(path))
-            click.echo(f"ok       {name}  {path}")
+            status = f"ok       {name}  {path}"
         except UnknownModel as error:
             bad += 1
-            click.echo(f"missing  {name}  {error}")
+            status = f"missing  {name}  {error}"
         except LapsrError as error:
             bad += 1
-            click.echo(f"damaged  {name}  {error}")
+            status = f"damaged  {name}  {error}"
+        click.echo(printable(status))
     return WeightsError.exit_code if bad else 0
 
 
@@ -221,7 +224,7 @@ def info(model: str) -> None:
             reach = max(halo(config, scale))
             rows[f"{scale}x"] = f"{config.layers(scale)} layers deep, halo {reach} input pixels"
     for name, value in rows.items():
-        click.echo(f"{name + ':':<16}{value}")
+        click.echo(f"{name + ':':<16}{printable(str(value))}")
 
 
 @weights.command(
@@ -279,7 +282,10 @@ def _config(
             raise UsageError("--depth, --channels, --skip: need --recursions")
         return None
     return PyramidConfig(
-        depth=depth or 5, recursions=recursions, channels=channels or 64, skip=skip or "ss"
+        depth=5 if depth is None else depth,
+        recursions=recursions,
+        channels=64 if channels is None else channels,
+        skip=skip or "ss",
     )
 
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from lapsr_cli.device.memory import is_out_of_memory
-from lapsr_cli.errors import DeviceError
-from lapsr_cli.inference.runtime import NotFinite, OutOfMemory, PendingResult, Runtime
+from lapsr_cli.errors import DeviceError, PictureError
+from lapsr_cli.inference.runtime import OutOfMemory, PassResult, PendingResult, Runtime
 from lapsr_cli.inference.tiler import TileOptions, Tiler
 from lapsr_cli.inference.tiling import Tile
 from lapsr_cli.pixels.picture import Picture, Samples
@@ -41,13 +41,21 @@ class Task(Generic[Key]):
 
 @dataclass(frozen=True)
 class Result(Generic[Key]):
-    """The pyramid of a picture, the number of windows it was cut into, and notes for the user
-    about fallbacks."""
+    """What became of a picture: the number of windows it was cut into, and notes for the user
+    about fallbacks. ``failure``: why it has no pyramid; empty if it has one."""
 
     key: Key
-    pyramid: Pyramid
+    outputs: Pyramid
     windows: int
     notes: tuple[str, ...]
+    failure: str = ""
+
+    @property
+    def pyramid(self) -> Pyramid:
+        """Raises PictureError if there is none."""
+        if self.failure:
+            raise PictureError(self.failure)
+        return self.outputs
 
 
 class BatchRunner:
@@ -113,6 +121,7 @@ class _Job(Generic[Key]):
     remaining: int = 0
     advanced: list[tuple[float, int]] = field(default_factory=list)
     notes: dict[str, None] = field(default_factory=dict)
+    failure: str = ""
 
     def finish_window(self, tile: Tile) -> tuple[float, int]:
         """Count a finished window. Returns the share of the picture in its core, and its output
@@ -224,7 +233,7 @@ class Stream(Generic[Key]):
             self._jobs.remove(job)
             has_alpha = job.task.picture.alpha is not None
             pyramid = {s: _to_picture(output, has_alpha) for s, output in job.outputs.items()}
-            yield Result(job.task.key, pyramid, job.windows, tuple(job.notes))
+            yield Result(job.task.key, pyramid, job.windows, tuple(job.notes), job.failure)
 
     def _launch(self, key: _BatchKey) -> None:
         """Launch one pass on a batch from the queue."""
@@ -242,26 +251,28 @@ class Stream(Generic[Key]):
         while len(self._in_flight) > most:
             landing = self._in_flight.popleft()
             try:
-                results = self._results(landing)
+                result = self._result(landing)
             except OutOfMemory:
                 self._retry_smaller(landing.windows, landing.key)
                 continue
             for index, (job, tile) in enumerate(landing.windows):
-                for scale, result in results.items():
-                    tile.put_core(job.outputs[scale], result[index], scale)
+                if not result.finite[index]:
+                    job.failure = _not_finite(job.task.model)
+                for scale, picture in result.pictures.items():
+                    tile.put_core(job.outputs[scale], picture[index], scale)
                 self._advance(*job.finish_window(tile))
 
-    def _results(self, landing: _InFlight[Key]) -> dict[int, Tensor]:
-        """The results of a pass; in fp32 if half precision overflowed. Raises OutOfMemory."""
+    def _result(self, landing: _InFlight[Key]) -> PassResult:
+        """The result of a pass; in fp32 if a lower precision overflowed. Raises OutOfMemory."""
         model = landing.key.model
-        try:
-            return landing.pending.results()
-        except NotFinite:
-            precision = self._runner.runtimes[model].device.precision
-            for job, _ in landing.windows:
-                job.notes[f"{precision} overflowed: computed again in fp32"] = None
+        precision = self._runner.runtimes[model].device.precision
+        result = landing.pending.result()
+        if result.is_finite or precision == "fp32":
+            return result
+        for job, _ in landing.windows:
+            job.notes[f"{precision} overflowed: computed again in fp32"] = None
         windows = _stack_windows(landing.windows)
-        return self._runner.in_fp32(model)(windows, landing.key.scales)
+        return self._runner.in_fp32(model).launch(windows, landing.key.scales).result()
 
     def _retry_smaller(self, taken: _Windows[Key], key: _BatchKey) -> None:
         """Queue the windows of a pass that ran out of memory again: for smaller batches or, if it
@@ -288,6 +299,11 @@ class Stream(Generic[Key]):
             self._advance(-share, -output_pixels)
         job.advanced.clear()
         self._queue_windows(job, tiles)
+
+
+def _not_finite(model: str) -> str:
+    name = f"model {model}" if model else "the model"
+    return f"{name} gave values that are not finite (infinity or NaN): its weights are unusable"
 
 
 def _open(task: Task[Key]) -> _Job[Key]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from lapsr_cli.errors import DeviceError
+from lapsr_cli.errors import DeviceError, ResourceError, WeightsError
 from lapsr_cli.inference.runtime import NotFinite, OutOfMemory, Runtime
 from lapsr_cli.inference.tiler import TileOptions, Tiler
 from lapsr_cli.inference.tiling import Tile
@@ -39,8 +39,8 @@ class Evaluator:
     def enlarge(self, lr: Tensor, scale: int) -> Tensor:
         """LR luma (H, W) in [0, 1] -> (scale H, scale W) on the CPU, fp32, not clamped.
 
-        Raises DeviceError if the smallest tile does not fit into the device's memory, or half
-        precision overflows.
+        Raises DeviceError if the smallest tile does not fit into the device's memory, or a lower
+        precision overflows; WeightsError if fp32 does.
         """
         height, width = lr.shape
         picture = torch.empty(1, scale * height, scale * width)
@@ -60,12 +60,15 @@ class Evaluator:
             except OutOfMemory:
                 return False
             except NotFinite as error:
-                precision = self.runtime.device.precision
-                raise DeviceError(
-                    f"--precision {precision}: the features of this model overflow; use fp32"
-                ) from error
+                raise _overflow(self.runtime.device.precision) from error
             tile.put_core(picture, enlarged[None], scale)
         return True
+
+
+def _overflow(precision: str) -> ResourceError:
+    if precision == "fp32":
+        return WeightsError("this model gave values that are not finite (infinity or NaN)")
+    return DeviceError(f"--precision {precision}: the features of this model overflow; use fp32")
 
 
 def bicubic_score(hr: Tensor, scale: int, degrade: Degrade = lambda lr: lr) -> Score:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from lapsr_cli.network.fused import FusedPyramid
 from lapsr_cli.network.pyramid import LaplacianPyramid
 from lapsr_cli.pixels.planes import merge, split
 
-__all__ = ["NotFinite", "OutOfMemory", "PendingResult", "Runtime"]
+__all__ = ["NotFinite", "OutOfMemory", "PassResult", "PendingResult", "Runtime"]
 
 _CPU_BYTES_PER_OUTPUT_PIXEL = 45
 """Measured at 8x and 2x: 6 to 9 for grey, 10 to 22 for RGB, up to 29 with alpha and 16 bits, up to
@@ -32,7 +32,22 @@ class OutOfMemory(Exception):
 
 
 class NotFinite(Exception):
-    """Half precision overflowed in this pass; fp32 would not."""
+    """The network gave infinity or NaN: half precision overflowed, where fp32 may not, or the
+    weights are unusable."""
+
+
+@dataclass(frozen=True)
+class PassResult:
+    """What a pass gave, on the CPU: {scale: (B, C, scale H, scale W)}, and for each of the B
+    windows whether all that the network gave is finite. If not, its samples mean nothing."""
+
+    pictures: dict[int, Tensor]
+    finite: list[bool]
+
+    @property
+    def is_finite(self) -> bool:
+        """Of all windows."""
+        return all(self.finite)
 
 
 class PendingResult:
@@ -42,15 +57,10 @@ class PendingResult:
         self._scales = scales
         self._download = download
 
-    def results(self) -> dict[int, Tensor]:
-        """Wait for the pass: {scale: (B, C, scale H, scale W)} on the CPU.
-
-        Raises NotFinite if half precision overflowed.
-        """
+    def result(self) -> PassResult:
+        """Wait for the pass."""
         finite, *pictures = self._download.wait()
-        if not bool(finite):
-            raise NotFinite
-        return dict(zip(self._scales, pictures, strict=True))
+        return PassResult(dict(zip(self._scales, pictures, strict=True)), finite.tolist())
 
 
 class Runtime:
@@ -102,9 +112,12 @@ class Runtime:
 
         Samples are uint8 or uint16, in and out. C is 1 for grey, which is processed as luma, or 3
         for RGB; one more for straight alpha. One pass of the network computes all scales. Raises
-        OutOfMemory, and NotFinite if half precision overflowed.
+        OutOfMemory and NotFinite.
         """
-        return self.launch(windows, scales).results()
+        result = self.launch(windows, scales).result()
+        if not result.is_finite:
+            raise NotFinite
+        return result.pictures
 
     def launch(self, windows: Tensor, scales: Iterable[int]) -> PendingResult:
         """Start the same pass. It is asynchronous on CUDA; elsewhere it is complete when this
@@ -114,14 +127,13 @@ class Runtime:
 
     def enlarge_luma(self, luma: Tensor, scale: int) -> Tensor:
         """Luma (H, W) in [0, 1] -> (scale H, scale W), fp32 on the CPU, not clamped, not rounded,
-        as the papers' protocol scores it. Raises OutOfMemory, and NotFinite if half precision
-        overflowed."""
+        as the papers' protocol scores it. Raises OutOfMemory and NotFinite."""
         with _out_of_memory_as_such(), torch.inference_mode():
             batch = luma.to(self.device.torch_device, torch.float32)[None, None]  # (1, 1, H, W)
-            picture = self._pictures(batch, scale)[scale][0, 0]
-            if not bool(self._finite([picture])):
+            picture = self._pictures(batch, scale)[scale]  # (1, 1, scale H, scale W)
+            if not bool(_finite([picture])):
                 raise NotFinite
-            return picture.cpu()
+            return picture[0, 0].cpu()
 
     def _launch(self, windows: Tensor, wanted: list[int]) -> PendingResult:
         full = torch.iinfo(windows.dtype).max
@@ -131,16 +143,8 @@ class Runtime:
         samples = [
             merge(planes, lumas[scale], alphas.get(scale), scale, windows.dtype) for scale in wanted
         ]
-        finite = self._finite([*lumas.values(), *alphas.values()])
+        finite = _finite([*lumas.values(), *alphas.values()])
         return PendingResult(wanted, self.transfer.download([finite, *samples]))
-
-    def _finite(self, pictures: Iterable[Tensor]) -> Tensor:
-        """Whether every sample is finite, on the device; only fp16 can overflow."""
-        finite = torch.ones((), dtype=torch.bool, device=self.device.torch_device)
-        if self.device.dtype == torch.float16:
-            for picture in pictures:
-                finite = finite & picture.isfinite().all()
-        return finite
 
     def _enlarged(self, luma: Tensor, wanted: list[int]) -> dict[int, Tensor]:
         pictures = self._pictures(luma, wanted[-1])
@@ -163,6 +167,13 @@ class Runtime:
                     back = back.flip(-1) if mirror else back
                     total[size] = total[size] + back if size in total else back
         return {size: picture / 8 for size, picture in total.items()}
+
+
+def _finite(pictures: Iterable[Tensor]) -> Tensor:
+    """Which windows of pictures (B, 1, H, W) are finite: (B,), on their device. A sum is finite
+    only if everything in it is, and takes one pass without another map."""
+    sums = torch.stack([picture.sum((1, 2, 3)) for picture in pictures])  # (N, B)
+    return sums.isfinite().all(0)
 
 
 @contextmanager

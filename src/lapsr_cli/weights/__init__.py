@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from filelock import FileLock
 
 from lapsr_cli.errors import ChecksumError, OfflineError, UnknownModel, UsageError, WeightsError
@@ -162,12 +163,13 @@ def import_file(path: Path, output: Path | None = None, config: PyramidConfig | 
     """Convert a weights file; return the value for ``-m``: a name in the cache, or ``output``.
 
     One of the authors' files gets its name in the manifest, any other file its own name. Raises
-    WeightsError, also if another model has that name, and UsageError for a bad ``output``.
+    WeightsError, also if another model has that name and is intact, and UsageError for a bad
+    ``output``.
     """
     if not os.path.isfile(path):
         raise UsageError(f"{path}: no such file")
     weights = read_file(path, config)
-    weights.model(str(path))
+    _tried(weights, path)
     if output is not None:
         _write(weights, output)
         return str(output)
@@ -175,7 +177,7 @@ def import_file(path: Path, output: Path | None = None, config: PyramidConfig | 
     name = known.name if known else re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-")
     if known is None and not name:
         raise UsageError(f"{path}: its name cannot be a model name; use -o/--output")
-    if known is None and (name in manifest().entries or name in cache.names()):
+    if known is None and (name in manifest().entries or _is_intact(name)):
         raise WeightsError(f"{path}: a model named {name} already exists; use -o/--output")
     if known is None or not known.embedded:
         cache.store(name, weights)
@@ -188,7 +190,21 @@ def calibrate(path: Path, output: Path) -> None:
     Raises WeightsError, and UsageError for a bad ``output``.
     """
     weights = read_file(path)
-    _write(weights.with_ranges(ranges_of(weights.model(str(path)))), output)
+    _write(weights.with_ranges(ranges_of(_tried(weights, path))), output)
+
+
+def _tried(weights: Weights, path: Path) -> LaplacianPyramid:
+    """The network, which enlarges a small grey picture to finite values. Raises WeightsError."""
+    model = weights.model(str(path))
+    grey = torch.full((1, 1, 4, 4), 0.5)
+    if not all(picture.isfinite().all() for picture in model(grey).values()):
+        raise WeightsError(f"{path}: its network gives infinity or NaN even for a grey picture")
+    return model
+
+
+def _is_intact(name: str) -> bool:
+    """Whether there is a cached model of this name, and it is not damaged."""
+    return name in cache.names() and _present(name) is not None
 
 
 def _write(weights: Weights, output: Path) -> None:
