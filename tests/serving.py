@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -9,6 +10,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer as Buffer
 
 PAUSE = 20.0
 
@@ -35,6 +40,7 @@ class Answer:
     ``body``: instead of the file. ``ranges``: whether Range is obeyed. ``length``: whether
     Content-Length is sent. ``cut_after``: close the connection after this many bytes.
     ``pause_after``: stop after this many bytes until the server is released, or for PAUSE seconds.
+    ``drip``: send the body a byte at a time, one in so many seconds; ``drip_headers``: these too.
     """
 
     status: int = HTTPStatus.OK
@@ -44,6 +50,8 @@ class Answer:
     length: bool = True
     cut_after: int | None = None
     pause_after: int | None = None
+    drip: float = 0
+    drip_headers: bool = False
 
 
 def failure(status: int, **headers: str) -> Answer:
@@ -90,6 +98,23 @@ def serving(body: bytes) -> Iterator[FileServer]:
             thread.join()
 
 
+class _Dripping(io.BufferedIOBase):
+    """Writes a byte at a time, one in so many seconds, until the server is released."""
+
+    def __init__(self, wire: io.BufferedIOBase, seconds: float, released: threading.Event) -> None:
+        self._wire = wire
+        self._seconds = seconds
+        self._released = released
+
+    def write(self, content: Buffer) -> int:
+        whole = bytes(content)
+        for byte in whole:
+            self._wire.write(bytes([byte]))
+            if self._released.wait(self._seconds):
+                raise ConnectionAbortedError
+        return len(whole)
+
+
 class _Handler(BaseHTTPRequestHandler):
     server: FileServer
 
@@ -103,6 +128,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, request: Request, answer: Answer) -> None:
         body = self.server.body if answer.body is None else answer.body
         size, status = len(body), answer.status
+        dripping = _Dripping(self.wfile, answer.drip, self.server.released)
+        if answer.drip_headers:
+            self.wfile = dripping
         if answer.ranges and request.range:
             status = HTTPStatus.PARTIAL_CONTENT
             body = body[request.start :]
@@ -116,6 +144,8 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in answer.headers.items():
             self.send_header(name, value)
         self.end_headers()
+        if answer.drip:
+            self.wfile = dripping
         body = body[: answer.cut_after]
         if answer.pause_after is not None:
             self._send(request, body[: answer.pause_after])

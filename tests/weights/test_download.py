@@ -12,15 +12,18 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.io
 import torch
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from lapsr_cli import weights
@@ -422,6 +425,53 @@ def test_a_server_that_stops_sending(server: FileServer, assert_whole: Callable[
     assert_whole()
 
 
+DRIP = Answer(drip=0.005)  # 200 bytes per second
+
+
+def test_a_server_that_sends_too_slowly_is_asked_again(
+    server: FileServer, assert_whole: Callable[[], None]
+) -> None:
+    server.script = [DRIP]
+    weights.download(NAME, retry=Retry(attempts=2, backoff=0.01, timeout=0.2))
+    assert len(server.requests) == 2
+    assert_whole()
+
+
+def test_a_server_that_always_sends_too_slowly_fails(server: FileServer, own_cache: Path) -> None:
+    server.script = [DRIP] * 2
+    with pytest.raises(DownloadError, match=r"slower than 1 kB/s for 0.2 s \(2 attempts\)"):
+        weights.download(NAME, retry=Retry(attempts=2, backoff=0.01, timeout=0.2))
+    assert finished(own_cache) == []
+
+
+@pytest.mark.parametrize("headers", [False, True], ids=["body", "headers"])
+def test_a_download_ends_in_time_however_slowly_bytes_come(
+    server: FileServer, assert_whole: Callable[[], None], headers: bool
+) -> None:
+    server.script = [replace(DRIP, drip_headers=headers)]
+    with pytest.raises(DownloadError, match=r"not finished after 0.4 s; .* will resume"):
+        weights.download(NAME, retry=Retry(timeout=0.1, lowest_rate=1, longest=0.4))
+    assert len(server.requests) == 1
+    weights.download(NAME, retry=QUICK)
+    assert_whole()
+
+
+def test_a_connection_that_was_given_up_is_closed(server: FileServer, tmp_path: Path) -> None:
+    server.script = [Answer(body=bytes(1 << 24), drip=0.001)]
+    slow = Retry(attempts=1, timeout=0.1, lowest_rate=1e6)
+    before = threading.active_count()
+    with pytest.raises(DownloadError, match="slower than 1000 kB/s"):
+        fetch(f"{server.url}/{FILE}", tmp_path / "a.part", size=1 << 24, sha256="", retry=slow)
+    wait_until(lambda: threading.active_count() <= before)
+
+
+def test_no_range_to_refuse(server: FileServer) -> None:
+    server.script = [failure(416)]
+    with pytest.raises(DownloadError, match=f"{FILE}: HTTP 416"):
+        weights.download(NAME, retry=QUICK)
+    assert len(server.requests) == 1
+
+
 def test_the_address_can_be_copied_from_the_log(
     lapsr: Callable[..., Ran], server: FileServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -557,6 +607,22 @@ def test_two_processes_download_once(
             out, err = process.communicate(timeout=60)
             assert (process.returncode, out) == (0, f"{cache.model_path(NAME)}\n"), err
     assert len(server.requests) == 1
+    assert_whole()
+
+
+def test_a_process_that_waits_says_for_what(
+    folder: Path, body: bytes, own_cache: Path, assert_whole: Callable[[], None]
+) -> None:
+    lock = part_of(own_cache, body).with_suffix(".lock")
+    lock.parent.mkdir(parents=True)
+    with FileLock(lock) as held, running(folder, "weights", "download", NAME) as process:
+        assert process.stderr
+        assert process.stderr.readline() == (
+            f"model {NAME}: waiting for another process that downloads it (lock {lock})\n"
+        )
+        held.lock.release()
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, out) == (0, f"{cache.model_path(NAME)}\n"), err
     assert_whole()
 
 

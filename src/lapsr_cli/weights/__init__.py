@@ -11,11 +11,12 @@ import difflib
 import logging
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from lapsr_cli.errors import ChecksumError, OfflineError, UnknownModel, UsageError, WeightsError
 from lapsr_cli.network.calibration import ranges_of
@@ -122,7 +123,7 @@ def download(
         if offline:
             raise OfflineError(f"model {name}: not on this machine, and --offline was given")
         part.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(part.with_suffix(".lock")):
+        with _only_one(name, part.with_suffix(".lock")):
             if present := _present(name):
                 return present
             mirror = os.environ.get("LAPSR_WEIGHTS_URL", "").rstrip("/")
@@ -134,6 +135,21 @@ def download(
             return path
     except OSError as error:
         raise cache.unusable(error) from error
+
+
+@contextmanager
+def _only_one(name: str, lock_file: Path) -> Iterator[None]:
+    """One process at a time, and a message where this one has to wait."""
+    lock = FileLock(lock_file)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.info("model %s: waiting for another process that downloads it (lock %s)", name, lock_file)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _present(name: str) -> Path | None:

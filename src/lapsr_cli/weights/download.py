@@ -1,7 +1,8 @@
 """HTTP downloads that are either complete and verified or absent.
 
-An interrupted download resumes where it stopped (Range), in this run or a later one. Proxies are
-taken from the environment (HTTPS_PROXY, NO_PROXY).
+An interrupted download resumes where it stopped (Range), in this run or a later one. No server can
+hold it for longer than `Retry` says, however slowly it sends. Proxies are taken from the
+environment (HTTPS_PROXY, NO_PROXY).
 """
 
 from __future__ import annotations
@@ -10,15 +11,21 @@ import email.utils
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from queue import Empty, SimpleQueue
+from threading import Event, Thread
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 from lapsr_cli.errors import ChecksumError, DownloadError
 from lapsr_cli.weights.cache import sha256_of
 
 if TYPE_CHECKING:
+    from typing import Self
+
     import requests
 
 __all__ = ["Retry", "fetch"]
@@ -33,17 +40,21 @@ _WORTH_RETRYING = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 @dataclass(frozen=True, kw_only=True)
 class Retry:
-    """When to retry.
+    """When to retry, and when to give up.
 
     ``attempts``: in total. ``backoff``: seconds before the second attempt, doubled for each further
     one. ``longest_wait``: the longest delay between two attempts, in seconds, also if the server
-    asks for more. ``timeout``: seconds without receiving a byte.
+    asks for more. ``lowest_rate``: bytes per second over ``timeout`` seconds; with fewer, an
+    attempt has failed. ``timeout`` is also the longest wait for a first byte. ``longest``: seconds
+    for all attempts together.
     """
 
     attempts: int = 5
     backoff: float = 0.5
     longest_wait: float = 60.0
     timeout: float = 30.0
+    lowest_rate: float = 1000.0
+    longest: float = 3600.0
 
 
 class _Retriable(Exception):
@@ -70,15 +81,16 @@ def fetch(
     written.
     """
     retry = retry or Retry()
+    deadline = time.monotonic() + retry.longest
     reason = ""
     for attempt in range(1, retry.attempts + 1):
         resumed = part.exists() and part.stat().st_size > 0
         try:
-            _get_rest(url, part, size, retry.timeout, progress)
+            _get_rest(url, part, size, retry, deadline, progress)
         except _Retriable as failure:
             reason = str(failure)
             if attempt < retry.attempts:
-                delay = _delay(failure, attempt, retry)
+                delay = min(_delay(failure, attempt, retry), max(0, deadline - time.monotonic()))
                 log.warning("%s: %s; trying again in %.1f s", url, reason, delay)
                 time.sleep(delay)
             continue
@@ -93,7 +105,12 @@ def fetch(
 
 
 def _get_rest(
-    url: str, part: Path, size: int, timeout: float, progress: Callable[[int], None]
+    url: str,
+    part: Path,
+    size: int,
+    retry: Retry,
+    deadline: float,
+    progress: Callable[[int], None],
 ) -> None:
     """Make one request for the missing bytes. Raises DownloadError and _Retriable."""
     import requests  # only for downloads: it takes long to load, and adds warnings filters
@@ -105,8 +122,9 @@ def _get_rest(
     if have:
         headers["Range"] = f"bytes={have}-"
     try:
-        with requests.get(url, headers=headers, timeout=timeout, stream=True) as response:
-            if response.status_code == _RANGE_NOT_SATISFIABLE:
+        with _Request(url, headers, retry.timeout) as request:
+            response = request.response(deadline)
+            if have and response.status_code == _RANGE_NOT_SATISFIABLE:
                 part.unlink()
                 raise _Retriable("the server cannot resume there")
             if response.status_code in _WORTH_RETRYING:
@@ -115,7 +133,11 @@ def _get_rest(
                 raise DownloadError(f"{url}: HTTP {response.status_code} {response.reason}")
             if not _resumes(response, have):
                 have = 0
-            _receive(response, part, have, size, progress)
+            _receive(request, part, have, size, retry, deadline, progress)
+    except Empty:
+        raise DownloadError(
+            f"{url}: not finished after {retry.longest:g} s; the next attempt will resume"
+        ) from None
     except ValueError as error:
         # Errors of requests about addresses, including those of proxies and redirects, and errors
         # of urllib3 and urllib that it passes on.
@@ -126,6 +148,64 @@ def _get_rest(
         raise _Retriable("the connection was closed early")
 
 
+class _Request:
+    """A request in a thread of its own: no timeout of a socket ends the wait for a server that
+    sends its headers, or a block of its body, a byte at a time."""
+
+    def __init__(self, url: str, headers: Mapping[str, str], timeout: float) -> None:
+        self.ended = False
+        self._response: requests.Response | None = None
+        self._arrived: SimpleQueue[requests.Response | bytes | Exception] = SimpleQueue()
+        self._left = Event()
+        Thread(target=self._run, args=(url, headers, timeout), daemon=True).start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._left.set()
+        if self._response is not None:
+            with suppress(ValueError, RuntimeError, OSError):  # it may have ended by itself
+                self._response.raw.shutdown()
+
+    def response(self, until: float) -> requests.Response:
+        """The status and the headers. Raises Empty if they have not come by then."""
+        self._response = self._next(until)
+        return self._response
+
+    def blocks(self, until: float) -> Iterator[bytes]:
+        """What comes of the body by then. Afterwards ``ended`` tells whether that was all."""
+        with suppress(Empty):
+            while block := self._next(until):
+                yield block
+            self.ended = True
+
+    def _next(self, until: float) -> Any:
+        arrived = self._arrived.get(timeout=max(0, until - time.monotonic()))
+        if isinstance(arrived, Exception):
+            raise arrived
+        return arrived
+
+    def _run(self, url: str, headers: Mapping[str, str], timeout: float) -> None:
+        import requests
+
+        try:
+            with requests.get(url, headers=headers, timeout=timeout, stream=True) as response:
+                self._arrived.put(response)
+                for block in response.iter_content(_BLOCK):
+                    if self._left.is_set():
+                        return
+                    self._arrived.put(block)
+            self._arrived.put(b"")
+        except Exception as error:  # raised again where the next block is waited for
+            self._arrived.put(error)
+
+
 def _resumes(response: requests.Response, have: int) -> bool:
     """Whether the body starts at byte ``have``, and not at the beginning."""
     if not have or response.status_code != _PARTIAL_CONTENT:
@@ -134,19 +214,30 @@ def _resumes(response: requests.Response, have: int) -> bool:
 
 
 def _receive(
-    response: requests.Response,
+    request: _Request,
     part: Path,
     have: int,
     size: int,
+    retry: Retry,
+    deadline: float,
     progress: Callable[[int], None],
 ) -> None:
+    """Write the body to ``part``, which ``have`` bytes are kept of. Raises _Retriable for one that
+    comes too slowly, and Empty at the deadline."""
     with part.open("ab" if have else "wb") as file:
-        for block in response.iter_content(_BLOCK):
-            file.write(block)
-            have += len(block)
-            progress(min(have, size))
-            if have > size:
-                return
+        while not request.ended:
+            enough = have + retry.lowest_rate * retry.timeout
+            for block in request.blocks(min(time.monotonic() + retry.timeout, deadline)):
+                file.write(block)
+                have += len(block)
+                progress(min(have, size))
+                if have > size:
+                    return
+            if time.monotonic() >= deadline:
+                raise Empty
+            if have < enough and not request.ended:
+                rate = f"{retry.lowest_rate / 1000:g} kB/s"
+                raise _Retriable(f"slower than {rate} for {retry.timeout:g} s")
 
 
 def _delay(failure: _Retriable, attempt: int, retry: Retry) -> float:

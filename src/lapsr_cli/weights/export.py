@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +20,8 @@ from lapsr_cli.network.pyramid import LaplacianPyramid
 from lapsr_cli.weights.serialization import Weights, write_safetensors
 
 __all__ = ["export", "to_onnx"]
+
+_CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 
 
 def export(weights: Weights, path: Path, *, source: str) -> None:
@@ -68,7 +74,7 @@ def to_onnx(
     scales = scales or model.config.scales
     dynamic = {2: torch.export.Dim("H"), 3: torch.export.Dim("W")}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _no_compiler_cache():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             _Pictures(model, scales).eval(),
@@ -81,3 +87,18 @@ def to_onnx(
         )
     assert program is not None
     return bytes(program.model_proto.SerializeToString())
+
+
+@contextmanager
+def _no_compiler_cache() -> Iterator[None]:
+    """Exporting imports torch's compiler, which then makes the folder of its cache; here one that
+    is removed again, unless the user has set another."""
+    if _CACHE_VARIABLE in os.environ:
+        yield
+        return
+    with TemporaryDirectory(prefix="lapsr-") as folder:
+        os.environ[_CACHE_VARIABLE] = folder
+        try:
+            yield
+        finally:
+            os.environ.pop(_CACHE_VARIABLE, None)
