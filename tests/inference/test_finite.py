@@ -89,7 +89,7 @@ def test_of_a_batch_only_the_pictures_with_such_values_fail(precision: FeaturePr
     for key, value in enumerate(values):
         if value:
             with pytest.raises(PictureError, match="model blind gave values that are not finite"):
-                print(results[key].pyramid)
+                _ = results[key].pyramid
         else:
             assert not results[key].pyramid[4].pixels.any()
 

@@ -130,11 +130,18 @@ def test_shared_weights_accumulate_the_gradients_of_all_levels() -> None:
         ({"depth": 0}, "depth"),
         ({"recursions": -1}, "recursions"),
         ({"levels": 4}, "levels"),
+        ({"depth": 10**9}, "depth"),
+        ({"recursions": 10**9}, "recursions"),
+        ({"depth": 32, "recursions": 17}, "depth x recursions must be at most 512"),
+        ({"channels": 1025}, "channels"),
+        ({"shared": 1}, "shared"),
+        ({"pyramid": "no"}, "pyramid"),
+        ({"global_residual": None}, "global_residual"),
         ({"skip": "both"}, "skip"),
         ({"shared": False, "recursions": 2}, "LapSRN"),
     ],
 )
-def test_invalid_configurations_are_refused(options: dict[str, int], word: str) -> None:
+def test_invalid_configurations_are_refused(options: dict[str, object], word: str) -> None:
     with pytest.raises(UsageError, match=word):
         PyramidConfig(**options)  # type: ignore[arg-type]
 

@@ -60,8 +60,8 @@ def records(**columns: list[object]) -> NDArray[np.void]:
     return array
 
 
-def matconvnet(network: LaplacianPyramid, path: Path) -> bytes:
-    """``network``, an MS-LapSRN D2R2, in the format of the authors' training."""
+def matconvnet(network: LaplacianPyramid, path: Path, recursions: int = 2) -> bytes:
+    """``network``, an MS-LapSRN of D2, in the format of the authors' training."""
     parameters: dict[str, object] = {}
     for name, tensor in network.state_dict().items():
         target, kind = name.removeprefix("levels.0.").rsplit(".", 1)
@@ -80,7 +80,7 @@ def matconvnet(network: LaplacianPyramid, path: Path) -> bytes:
             parameters[f"{layer}_b"] = value[None]
     inputs = {
         "x2SR_level1_R1_conv1": ["x2SR_input_conv"],
-        "x2SR_level1_R2_conv1": ["x2SR_level1_R1_output"],
+        f"x2SR_level1_R{recursions}_conv1": ["x2SR_level1_R1_output"],
         "x2SR_level1_R2_output": ["x2SR_level1_R2_conv2", "x2SR_input_conv"],
         **{f"x{scale}SR_{scale}x_output": [f"x{scale}SR_img_up", "x"] for scale in (2, 4, 8)},
     }
@@ -181,6 +181,12 @@ def flipped(content: bytes, position: int = 1000) -> bytes:
     changed = bytearray(content)
     changed[position] ^= 1
     return bytes(changed)
+
+
+def test_a_mat_of_a_network_that_cannot_be(network: LaplacianPyramid, tmp_path: Path) -> None:
+    matconvnet(network, tmp_path / FILE, recursions=10**9)
+    with pytest.raises(WeightsError, match=f"{FILE}: not an MS-LapSRN or LapSRN model"):
+        weights.import_file(tmp_path / FILE)
 
 
 def test_a_download(
@@ -620,7 +626,7 @@ def test_a_process_that_waits_says_for_what(
         assert process.stderr.readline() == (
             f"model {NAME}: waiting for another process that downloads it (lock {lock})\n"
         )
-        held.lock.release()
+        held.release()
         out, err = process.communicate(timeout=60)
         assert (process.returncode, out) == (0, f"{cache.model_path(NAME)}\n"), err
     assert_whole()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from lapsr_cli.weights import cache
 from lapsr_cli.weights.export import export
 from lapsr_cli.weights.manifest import embedded_folder, manifest
 from lapsr_cli.weights.serialization import Weights, read_safetensors, write_safetensors
-from tests.conftest import SMALL_CONFIGS, Ran, random_network
+from tests.conftest import SMALL_CONFIGS, Ran, random_network, run_lapsr
 
 CONFIG = SMALL_CONFIGS[0]
 
@@ -123,13 +124,91 @@ def test_tensors_that_share_memory_can_be_written(tmp_path: Path) -> None:
         json.dumps({"format": 1, "config": {"depth": 0}, "origin": ""}),
         json.dumps({"format": 1, "config": {"depth": 2.5}, "origin": ""}),
         json.dumps({"format": 1, "config": [], "origin": ""}),
+        json.dumps({"format": 1, "config": asdict(CONFIG), "origin": ["a"]}),
+        json.dumps([1]),
+        "[" * 100_000 + "]" * 100_000,
     ],
+    ids=range(9),
 )
 def test_unusable_metadata_is_an_error(tmp_path: Path, about: str) -> None:
     path = tmp_path / "a.safetensors"
     save_file(dict(some_weights().tensors), path, metadata={"lapsr": about})
     with pytest.raises(WeightsError, match=r"a\.safetensors"):
         weights.read_file(path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("channels", 10**9),
+        ("depth", 10**9),
+        ("recursions", 10**9),
+        ("recursions", 10**4000),
+        ("depth", 513),
+        ("recursions", 257),  # times a depth of 2
+        ("levels", 2.0),
+        ("shared", "yes"),
+        ("pyramid", 1),
+        ("global_residual", None),
+        ("skip", ["ss"]),
+        ("skip", "s" * 100_000),
+    ],
+    ids=lambda value: str(value)[:12],
+)
+def test_metadata_of_a_network_that_cannot_be_is_one_short_line(
+    lapsr: Callable[..., Ran], tmp_path: Path, field: str, value: object
+) -> None:
+    about = {"format": 1, "config": {**asdict(CONFIG), field: value}, "origin": ""}
+    path = tmp_path / "a.safetensors"
+    save_file(dict(some_weights().tensors), path, metadata={"lapsr": json.dumps(about)})
+    ran = lapsr("weights", "import", path)
+    assert ran.code == 4
+    (line,) = ran.error_lines
+    assert line.startswith(f"lapsr: {path}: its lapsr metadata is damaged (")
+    assert field in line
+    assert len(line) < len(str(path)) + 160
+
+
+def test_metadata_beyond_the_tensors_names_a_tensor(
+    lapsr: Callable[..., Ran], tmp_path: Path
+) -> None:
+    about = {"format": 1, "config": {**asdict(CONFIG), "depth": 200}, "origin": ""}
+    path = tmp_path / "a.safetensors"
+    save_file(dict(some_weights().tensors), path, metadata={"lapsr": json.dumps(about)})
+    assert "levels.0.convs.2.weight is missing" in lapsr("weights", "import", path).err
+
+
+def test_weights_that_give_no_picture_are_not_imported(
+    lapsr: Callable[..., Ran], tmp_path: Path
+) -> None:
+    whole = some_weights()
+    huge = replace(whole, tensors={name: t * 1e30 for name, t in whole.tensors.items()})
+    path, output = tmp_path / "huge.safetensors", tmp_path / "out.safetensors"
+    write_safetensors(huge, path)
+    for command in (
+        ("import", path),
+        ("import", path, "-o", output),
+        ("calibrate", path, "-o", output),
+    ):
+        ran = lapsr("weights", *command)
+        assert (ran.code, ran.error_lines) == (
+            4,
+            [f"lapsr: {path}: its network gives infinity or NaN even for a grey picture"],
+        )
+    assert cache.names() == []
+    assert not output.exists()
+
+
+def test_nothing_in_metadata_reaches_the_terminal_as_it_is(
+    lapsr: Callable[..., Ran], tmp_path: Path
+) -> None:
+    path = tmp_path / "a.safetensors"
+    write_safetensors(replace(some_weights(), origin="red \x1b[31m\nname:  other"), path)
+    ran = lapsr("weights", "info", path)
+    assert "origin:         red \\x1b[31m\\nname:  other\n" in ran.out
+    save_file({"\x1b[31mred\n": torch.zeros(1)}, path)
+    (line,) = lapsr("weights", "info", path).error_lines
+    assert line.endswith("unknown tensors \\x1b[31mred")
 
 
 class Gadget:
@@ -164,6 +243,94 @@ def test_import_of_a_state_dict(
     assert torch.equal(model.conv_in.weight, some_weights().tensors["conv_in.weight"])
 
 
+OTHER_NETWORKS = [
+    ("an ESRGAN network", "params_ema", ("conv_first.weight", "body.0.rdb1.conv1.weight")),
+    ("an ESRGAN network", None, ("model.0.weight", "model.1.sub.0.RDB1.conv1.0.weight")),
+    ("an ESRGAN network", None, ("conv_first.weight", "RRDB_trunk.0.RDB1.conv1.weight")),
+    ("a Real-ESRGAN compact network", "params", ("body.0.weight", "body.1.weight")),
+    (
+        "a SwinIR network",
+        "params",
+        ("conv_first.weight", "layers.0.residual_group.blocks.0.attn.qkv.weight"),
+    ),
+    (
+        "a HAT network",
+        "params_ema",
+        (
+            "layers.0.residual_group.blocks.0.attn.qkv.weight",
+            "layers.0.residual_group.overlap_attn.qkv.weight",
+        ),
+    ),
+    ("an RCAN network", None, ("head.0.weight", "body.0.body.0.body.0.weight")),
+    ("an EDSR network", None, ("head.0.weight", "body.0.body.0.weight")),
+    ("a waifu2x or Real-CUGAN network", None, ("unet1.conv1.conv.0.weight",)),
+]
+
+
+@pytest.mark.parametrize(("network", "key", "names"), OTHER_NETWORKS)
+@pytest.mark.parametrize("options", [(), ("--recursions", "2")], ids=["bare", "described"])
+def test_other_networks_are_named(
+    lapsr: Callable[..., Ran],
+    tmp_path: Path,
+    network: str,
+    key: str | None,
+    names: tuple[str, ...],
+    options: tuple[str, ...],
+) -> None:
+    path = tmp_path / "other.pth"
+    tensors = dict.fromkeys(names, torch.zeros(4))
+    torch.save(tensors if key is None else {key: tensors}, path)
+    ran = lapsr("weights", "import", path, *options)
+    (line,) = ran.error_lines
+    assert ran.code == 4
+    assert line.startswith(f"lapsr: {path}: {network}")
+    assert line.endswith("; lapsr reads LapSRN and MS-LapSRN")
+
+
+def test_tensors_of_an_unknown_network_are_listed(
+    lapsr: Callable[..., Ran], tmp_path: Path
+) -> None:
+    path = tmp_path / "other.safetensors"
+    names = ["conv_in.weight", *(f"stem.{number}.weight" for number in range(5)), "x" * 10_000]
+    save_file({name: torch.zeros(4) for name in names}, path)
+    (line,) = lapsr("weights", "import", path).error_lines
+    assert "unknown tensors stem.0.weight, stem.1.weight, stem.2.weight and 3 more" in line
+
+
+def odd_tensors() -> list[object]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what is quantized or nested is deprecated or a prototype
+        return [
+            torch.quantize_per_tensor(torch.zeros(4), 0.1, 0, torch.qint8),
+            torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)]),
+            torch.zeros(4, device="meta"),
+            torch.zeros(1).expand(10**12, 1, 3, 3),
+            torch.zeros(()),
+        ]
+
+
+@pytest.mark.parametrize("tensor", odd_tensors(), ids=range(5))
+@pytest.mark.parametrize("config", [CONFIG, None], ids=["described", "inferred"])
+def test_hostile_tensors_of_a_state_dict(
+    tmp_path: Path, tensor: torch.Tensor, config: PyramidConfig | None
+) -> None:
+    state = {**some_weights(config or SMALL_CONFIGS[4]).tensors, "conv_in.weight": tensor}
+    torch.save(state, tmp_path / "odd.pth")
+    with pytest.raises(WeightsError, match=r"odd\.pth: "):
+        weights.read_file(tmp_path / "odd.pth", config).model(str(tmp_path / "odd.pth"))
+
+
+def test_names_of_a_state_dict_are_text(tmp_path: Path) -> None:
+    deep: object = "a"
+    for _ in range(900):
+        deep = (deep,)
+    state: dict[object, torch.Tensor] = {**some_weights().tensors}
+    state[deep] = torch.zeros(1)
+    torch.save(state, tmp_path / "odd.pth")
+    with pytest.raises(WeightsError, match=r"odd\.pth: not a state dict of tensors"):
+        weights.read_file(tmp_path / "odd.pth", CONFIG)
+
+
 def test_the_configuration_of_lapsrn_is_inferred_from_its_tensors(tmp_path: Path) -> None:
     lapsrn = some_weights(SMALL_CONFIGS[4])
     save_file(dict(lapsrn.tensors), tmp_path / "plain.safetensors")
@@ -195,6 +362,17 @@ def test_a_damaged_import_is_refused(lapsr: Callable[..., Ran], tmp_path: Path) 
     assert ran.code == 4
     assert f"damaged  mine  {path}" in ran.out
     assert lapsr("weights", "path", "mine").code == 4
+
+
+def test_a_damaged_import_can_be_imported_again(lapsr: Callable[..., Ran], tmp_path: Path) -> None:
+    source = tmp_path / "mine.safetensors"
+    write_safetensors(some_weights(), source)
+    assert lapsr("weights", "import", source).code == 0
+    assert "a model named mine already exists" in lapsr("weights", "import", source).err
+    damaged(cache.model_path("mine"))
+    ran = lapsr("weights", "import", source)
+    assert (ran.code, ran.out) == (0, "mine\n")
+    assert lapsr("weights", "verify", "mine").code == 0
 
 
 def test_unknown_names(lapsr: Callable[..., Ran], tmp_path: Path) -> None:
@@ -279,6 +457,16 @@ def test_onnx_gives_the_same_pictures(tmp_path: Path, config: PyramidConfig) -> 
         outputs = session.run(None, {"luma": luma.numpy()})
         for ours, theirs in zip(model(luma).values(), outputs, strict=True):
             np.testing.assert_allclose(theirs, ours.numpy(), atol=2e-6)
+
+
+def test_an_export_leaves_nothing_in_the_temporary_folder(tmp_path: Path, tiny: Path) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    elsewhere = f"import tempfile; tempfile.tempdir = {str(temporary)!r}"
+    ran = run_lapsr("weights", "export", tiny, "-o", tmp_path / "a.onnx", before=elsewhere)
+    assert ran.code == 0, ran.err
+    assert (tmp_path / "a.onnx").is_file()
+    assert list(temporary.iterdir()) == []
 
 
 def test_the_suffix_decides_the_export_format(lapsr: Callable[..., Ran], tmp_path: Path) -> None:

@@ -123,7 +123,8 @@ def _use(name: str) -> str:
 def download(names: tuple[str, ...], every: bool, offline: bool) -> None:
     """Download models, verify and convert them, and store them in the cache.
 
-    Interrupted downloads resume where they stopped.
+    Interrupted downloads resume where they stopped. A server that sends less than 1 kB/s for 30 s
+    is asked again, 5 times in all, and a download is given up after an hour.
 
     \b
     Environment variables:
@@ -263,9 +264,9 @@ def import_file(
 ) -> None:
     """Import FILE: a .mat file of the authors, a .safetensors file or a .pth state dict.
 
-    Prints the name or path to use with -m. An MS-LapSRN file without lapsr's metadata needs
-    --recursions, which cannot be told from its tensors; --depth, --channels and --skip then
-    describe the rest of the network.
+    Prints the name or path to use with -m. A model that is damaged in the cache can be imported
+    again. An MS-LapSRN file without lapsr's metadata needs --recursions, which cannot be told from
+    its tensors; --depth, --channels and --skip then describe the rest of the network.
     """
     from lapsr_cli import weights as models
 

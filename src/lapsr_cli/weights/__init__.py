@@ -144,7 +144,9 @@ def _only_one(name: str, lock_file: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        log.info("model %s: waiting for another process that downloads it (lock %s)", name, lock_file)
+        log.info(
+            "model %s: waiting for another process that downloads it (lock %s)", name, lock_file
+        )
         lock.acquire()
     try:
         yield

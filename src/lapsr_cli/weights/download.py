@@ -202,7 +202,7 @@ class _Request:
                         return
                     self._arrived.put(block)
             self._arrived.put(b"")
-        except Exception as error:  # raised again where the next block is waited for
+        except Exception as error:  # noqa: BLE001 (raised again by _next)
             self._arrived.put(error)
 
 

@@ -41,15 +41,7 @@ def read_mat(path: Path) -> Weights:
         raise WeightsError(f"{path}: not a MATLAB 5 file ({type(error).__name__})") from error
     try:
         return _convert(content["net"], f"the authors' {path.name}")
-    except (
-        KeyError,
-        TypeError,
-        IndexError,
-        ValueError,
-        AttributeError,
-        RecursionError,
-        UsageError,
-    ) as error:
+    except (KeyError, TypeError, IndexError, ValueError, UsageError) as error:
         raise WeightsError(f"{path}: not an MS-LapSRN or LapSRN model of MatConvNet") from error
 
 
