@@ -32,6 +32,7 @@ from lapsr_cli.network.pyramid import LaplacianPyramid
 from lapsr_cli.weights import cache
 from lapsr_cli.weights.download import Retry, fetch
 from lapsr_cli.weights.manifest import manifest
+from lapsr_cli.weights.matconvnet import read_mat
 from tests.conftest import SMALL_CONFIGS, Ran, random_network, unprivileged
 from tests.serving import Answer, FileServer, failure, serving
 
@@ -186,7 +187,28 @@ def flipped(content: bytes, position: int = 1000) -> bytes:
 def test_a_mat_of_a_network_that_cannot_be(network: LaplacianPyramid, tmp_path: Path) -> None:
     matconvnet(network, tmp_path / FILE, recursions=10**9)
     with pytest.raises(WeightsError, match=f"{FILE}: not an MS-LapSRN or LapSRN model"):
-        weights.import_file(tmp_path / FILE)
+        read_mat(tmp_path / FILE)
+
+
+def test_a_mat_that_crashes_its_reader(
+    lapsr: Callable[..., Ran], network: LaplacianPyramid, tmp_path: Path
+) -> None:
+    content = bytearray(matconvnet(network, tmp_path / FILE))
+    numbers = network.state_dict()["conv_in.bias"].numpy().tobytes()
+    content[content.index(numbers) - 8] = 200  # the type of these numbers, of which 18 exist
+    (tmp_path / FILE).write_bytes(content)
+    ran = lapsr("weights", "import", tmp_path / FILE)
+    assert (ran.code, ran.error_lines) == (
+        4,
+        [f"lapsr: {tmp_path / FILE}: not a MATLAB 5 file (its reader crashed)"],
+    )
+
+
+def test_a_mat_of_unknown_content(network: LaplacianPyramid, tmp_path: Path) -> None:
+    matconvnet(network, tmp_path / "mine.mat", recursions=3)
+    read = weights.read_file(tmp_path / "mine.mat")
+    assert (read.config.recursions, read.origin) == (3, "the authors' mine.mat")
+    assert all(torch.equal(read.tensors[n], t) for n, t in network.state_dict().items())
 
 
 def test_a_download(

@@ -324,9 +324,7 @@ def test_names_of_a_state_dict_are_text(tmp_path: Path) -> None:
     deep: object = "a"
     for _ in range(900):
         deep = (deep,)
-    state: dict[object, torch.Tensor] = {**some_weights().tensors}
-    state[deep] = torch.zeros(1)
-    torch.save(state, tmp_path / "odd.pth")
+    torch.save({deep: torch.zeros(1)}, tmp_path / "odd.pth")
     with pytest.raises(WeightsError, match=r"odd\.pth: not a state dict of tensors"):
         weights.read_file(tmp_path / "odd.pth", CONFIG)
 

@@ -22,6 +22,7 @@ from lapsr_cli.errors import ChecksumError, OfflineError, UnknownModel, UsageErr
 from lapsr_cli.network.calibration import ranges_of
 from lapsr_cli.network.pyramid import LaplacianPyramid, PyramidConfig
 from lapsr_cli.weights import cache
+from lapsr_cli.weights.apart import read_mat_apart
 from lapsr_cli.weights.download import Retry, fetch
 from lapsr_cli.weights.manifest import Entry, embedded_folder, manifest
 from lapsr_cli.weights.matconvnet import read_mat
@@ -169,12 +170,20 @@ def read_file(path: Path, config: PyramidConfig | None = None) -> Weights:
     """
     suffix = path.suffix.lower()
     if suffix == ".mat":
-        return read_mat(path)
+        return _read_mat(path)
     if suffix in (".pt", ".pth"):
         return read_pth(path, config)
     if suffix == ".safetensors":
         return read_safetensors(path, config)
     raise WeightsError(f"{path}: weights must be one of {', '.join(_READABLE)}")
+
+
+def _read_mat(path: Path) -> Weights:
+    try:
+        is_known = manifest().by_sha256(cache.sha256_of(path)) is not None
+    except OSError as error:
+        raise WeightsError(f"{path}: {error.strerror or error}") from error
+    return read_mat(path) if is_known else read_mat_apart(path)
 
 
 def import_file(path: Path, output: Path | None = None, config: PyramidConfig | None = None) -> str:

@@ -11,28 +11,23 @@ import email.utils
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from queue import Empty, SimpleQueue
-from threading import Event, Thread
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from queue import Empty
+from typing import TYPE_CHECKING
 
 from lapsr_cli.errors import ChecksumError, DownloadError
 from lapsr_cli.weights.cache import sha256_of
+from lapsr_cli.weights.request import Request
 
 if TYPE_CHECKING:
-    from typing import Self
-
     import requests
 
 __all__ = ["Retry", "fetch"]
 
 log = logging.getLogger(__name__)
 
-_BLOCK = 1 << 12  # bytes; at most one block is lost when a connection breaks
 _PARTIAL_CONTENT = 206
 _RANGE_NOT_SATISFIABLE = 416
 _WORTH_RETRYING = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -122,7 +117,7 @@ def _get_rest(
     if have:
         headers["Range"] = f"bytes={have}-"
     try:
-        with _Request(url, headers, retry.timeout) as request:
+        with Request(url, headers, retry.timeout) as request:
             response = request.response(deadline)
             if have and response.status_code == _RANGE_NOT_SATISFIABLE:
                 part.unlink()
@@ -148,64 +143,6 @@ def _get_rest(
         raise _Retriable("the connection was closed early")
 
 
-class _Request:
-    """A request in a thread of its own: no timeout of a socket ends the wait for a server that
-    sends its headers, or a block of its body, a byte at a time."""
-
-    def __init__(self, url: str, headers: Mapping[str, str], timeout: float) -> None:
-        self.ended = False
-        self._response: requests.Response | None = None
-        self._arrived: SimpleQueue[requests.Response | bytes | Exception] = SimpleQueue()
-        self._left = Event()
-        Thread(target=self._run, args=(url, headers, timeout), daemon=True).start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._left.set()
-        if self._response is not None:
-            with suppress(ValueError, RuntimeError, OSError):  # it may have ended by itself
-                self._response.raw.shutdown()
-
-    def response(self, until: float) -> requests.Response:
-        """The status and the headers. Raises Empty if they have not come by then."""
-        self._response = self._next(until)
-        return self._response
-
-    def blocks(self, until: float) -> Iterator[bytes]:
-        """What comes of the body by then. Afterwards ``ended`` tells whether that was all."""
-        with suppress(Empty):
-            while block := self._next(until):
-                yield block
-            self.ended = True
-
-    def _next(self, until: float) -> Any:
-        arrived = self._arrived.get(timeout=max(0, until - time.monotonic()))
-        if isinstance(arrived, Exception):
-            raise arrived
-        return arrived
-
-    def _run(self, url: str, headers: Mapping[str, str], timeout: float) -> None:
-        import requests
-
-        try:
-            with requests.get(url, headers=headers, timeout=timeout, stream=True) as response:
-                self._arrived.put(response)
-                for block in response.iter_content(_BLOCK):
-                    if self._left.is_set():
-                        return
-                    self._arrived.put(block)
-            self._arrived.put(b"")
-        except Exception as error:  # noqa: BLE001 (raised again by _next)
-            self._arrived.put(error)
-
-
 def _resumes(response: requests.Response, have: int) -> bool:
     """Whether the body starts at byte ``have``, and not at the beginning."""
     if not have or response.status_code != _PARTIAL_CONTENT:
@@ -214,7 +151,7 @@ def _resumes(response: requests.Response, have: int) -> bool:
 
 
 def _receive(
-    request: _Request,
+    request: Request,
     part: Path,
     have: int,
     size: int,
