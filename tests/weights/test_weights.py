@@ -235,6 +235,9 @@ def test_import_of_a_state_dict(
     torch.save(wrap(tensors), tmp_path / "My Net.pth")
     assert lapsr("weights", "import", tmp_path / "My Net.pth").code == 4
     assert lapsr("weights", "import", tmp_path / "My Net.pth", "--depth", "2").code == 2
+    for option in ("--depth", "--channels"):
+        ran = lapsr("weights", "import", tmp_path / "My Net.pth", "--recursions", "2", option, "0")
+        assert (ran.code, option[2:] in ran.err) == (2, True)
     given = ("--recursions", "2", "--depth", "2", "--channels", "4")
     ran = lapsr("weights", "import", tmp_path / "My Net.pth", *given)
     assert (ran.code, ran.out.strip()) == (0, "my-net")
@@ -301,7 +304,7 @@ def odd_tensors() -> list[object]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what is quantized or nested is deprecated or a prototype
         return [
-            torch.quantize_per_tensor(torch.zeros(4), 0.1, 0, torch.qint8),
+            torch.quantize_per_tensor(torch.zeros(4, 1, 3, 3), 0.1, 0, torch.qint8),
             torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)]),
             torch.zeros(4, device="meta"),
             torch.zeros(1).expand(10**12, 1, 3, 3),
@@ -309,6 +312,7 @@ def odd_tensors() -> list[object]:
         ]
 
 
+@pytest.mark.filterwarnings("ignore:TypedStorage")
 @pytest.mark.parametrize("tensor", odd_tensors(), ids=range(5))
 @pytest.mark.parametrize("config", [CONFIG, None], ids=["described", "inferred"])
 def test_hostile_tensors_of_a_state_dict(
