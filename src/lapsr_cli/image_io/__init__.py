@@ -7,6 +7,7 @@ is kept in every format that can hold one; for the others, the pixels are conver
 
 from __future__ import annotations
 
+from lapsr_cli.image_io.completeness import is_complete
 from lapsr_cli.image_io.display import read_for_display
 from lapsr_cli.image_io.encoding import Encoding
 from lapsr_cli.image_io.formats import (
@@ -44,6 +45,7 @@ __all__ = [
     "holds_alpha",
     "holds_depth",
     "holds_frames",
+    "is_complete",
     "losses",
     "probe",
     "read",

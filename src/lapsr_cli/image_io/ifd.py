@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from mmap import mmap
 from typing import Literal
 
 from lapsr_cli.image_io.damage import Damaged
@@ -99,7 +100,7 @@ class Directory:
     @classmethod
     def parse(
         cls,
-        data: bytes,
+        data: bytes | mmap,
         layout: Layout,
         offset: int,
         *,
@@ -138,7 +139,7 @@ class Directory:
         return cls(entries, following, end, end + layout.word_size)
 
     @staticmethod
-    def _entry(data: bytes, layout: Layout, at: int, longest: int | None) -> Entry | None:
+    def _entry(data: bytes | mmap, layout: Layout, at: int, longest: int | None) -> Entry | None:
         tag, kind, count = struct.unpack_from(f"{layout.order}HH{layout.word}", data, at)
         if kind not in SIZES:
             return None
@@ -153,7 +154,7 @@ class Directory:
         return Entry(tag, kind, count, value, at, value_at)
 
 
-def layout_of(data: bytes) -> tuple[Layout, int]:
+def layout_of(data: bytes | mmap) -> tuple[Layout, int]:
     """The layout of a TIFF structure, and the offset of its first directory. Raises Damaged."""
     orders: dict[bytes, Literal["<", ">"]] = {b"II": "<", b"MM": ">"}
     order = orders.get(data[:2])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from mmap import mmap
 
 from lapsr_cli.errors import UnreadablePicture
 from lapsr_cli.image_io import exif, iptc, tiff_tags
@@ -87,7 +88,7 @@ class Page:
             raise UnreadablePicture("16-bit samples are supported in RGB and grey only")
 
 
-def pages_of(data: bytes) -> list[Page]:
+def pages_of(data: bytes | mmap) -> list[Page]:
     """The pages of a TIFF file, in order, without reduced copies of others. Raises Damaged."""
     layout, offset = layout_of(data)
     found: list[Page] = []
