@@ -17,6 +17,7 @@ from hypothesis import settings
 from PIL import Image
 
 from lapsr_cli import cli
+from lapsr_cli.files import OWN_FOLDER
 from lapsr_cli.network.pyramid import LaplacianPyramid, PyramidConfig
 from lapsr_cli.weights.serialization import Weights, write_safetensors
 
@@ -163,6 +164,12 @@ def draw(path: Path, width: int = 20, height: int = 16, mode: str = "RGB", seed:
     path.parent.mkdir(parents=True, exist_ok=True)
     image.convert(mode).save(path)
     return path
+
+
+def results_in(folder: Path) -> list[Path]:
+    """Every file below a folder, except what lapsr keeps there for itself."""
+    own = folder / OWN_FOLDER
+    return sorted(path for path in folder.rglob("*") if not path.is_dir() and path.parent != own)
 
 
 @contextmanager

@@ -14,7 +14,10 @@ from typing import BinaryIO
 
 from lapsr_cli.errors import UsageError
 
-__all__ = ["Found", "Source", "atomic_write", "find", "sweep"]
+__all__ = ["OWN_FOLDER", "Found", "Source", "atomic_write", "find", "sweep"]
+
+OWN_FOLDER = ".lapsr"
+"""In an output folder: files of lapsr that are no results."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ def _sources(text: str, search: _Search) -> Iterator[Source]:
         if not matches:
             search.problems[text] = "no such file or folder"
         for match in map(Path, matches):
-            if _is_below(match, search.excluded):
+            if _is_below(match, search.excluded) or OWN_FOLDER in match.parts:
                 continue
             if os.path.isdir(match):
                 yield from _walk(match, _before_magic(path), search)
@@ -99,7 +102,9 @@ def _walk(folder: Path, base: Path, search: _Search) -> Iterator[Source]:
         folders[:] = sorted(
             f
             for f in folders
-            if search.recursive and os.path.realpath(Path(parent, f)) != search.excluded
+            if search.recursive
+            and f != OWN_FOLDER
+            and os.path.realpath(Path(parent, f)) != search.excluded
         )
         for name in sorted(names):
             path = Path(parent, name)

@@ -31,7 +31,7 @@ from lapsr_cli.cli.interrupts import stop_signal
 from lapsr_cli.inference.runtime import PendingResult
 from lapsr_cli.pixels import resize
 from lapsr_cli.upscaler import Upscaler
-from tests.conftest import Ran, draw, run_lapsr
+from tests.conftest import Ran, draw, results_in, run_lapsr
 
 Lapsr = Callable[..., Ran]
 T = TypeVar("T")
@@ -42,11 +42,7 @@ PATIENCE = 60
 
 def contents(folder: Path) -> dict[str, bytes]:
     """Every file below a folder."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
+    return {str(path.relative_to(folder)): path.read_bytes() for path in results_in(folder)}
 
 
 def in_time(work: Callable[[], T]) -> T:
@@ -580,7 +576,7 @@ def test_a_full_disk_ends_the_run_and_leaves_whole_pictures(
     # 60 pictures of 160 x 160 to 168 x 160 pixels, three bytes each, in 400 kB.
     assert re.search(r"about (4|5) MB, but .* has only 0 MB free", warning)
     (stopped,) = (line for line in ran.error_lines if line.startswith("stopped: "))
-    there = list(small_disk.iterdir())
+    there = results_in(small_disk)
     assert 0 < len(there) < 60
     assert stopped.startswith(f"stopped: {len(there)} done ({len(there)} files)")
     assert " not started" in stopped

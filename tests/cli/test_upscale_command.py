@@ -21,13 +21,13 @@ from PIL import Image
 from lapsr_cli import weights
 from lapsr_cli.batch.planning import prepare_folder
 from lapsr_cli.files import atomic_write
-from tests.conftest import PICTURES, Ran, draw, run_lapsr
+from tests.conftest import PICTURES, Ran, draw, results_in, run_lapsr
 
 Lapsr = Callable[..., Ran]
 
 
 def files(folder: Path) -> list[str]:
-    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+    return [str(path.relative_to(folder)) for path in results_in(folder)]
 
 
 def test_the_pictures_of_the_readme(lapsr: Lapsr, tmp_path: Path) -> None:
@@ -291,7 +291,7 @@ def test_names_of_every_kind(tmp_path: Path) -> None:
         (tmp_path / "in" / os.fsdecode(name)).write_bytes(source.read_bytes())
     ran = run_lapsr("upscale", tmp_path / "in", "-o", tmp_path / "out", "--offline")
     assert ran.code == 0, ran.err
-    results = [os.fsencode(path.name) for path in (tmp_path / "out").iterdir()]
+    results = [os.fsencode(path.name) for path in results_in(tmp_path / "out")]
     assert sorted(results) == sorted(
         [
             b"plain_x2.png",

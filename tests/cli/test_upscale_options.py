@@ -24,7 +24,7 @@ from lapsr_cli.cli.upscale_options import UpscaleOptions
 from lapsr_cli.pixels.resize import resize
 from lapsr_cli.text import counted
 from lapsr_cli.weights.manifest import manifest
-from tests.conftest import Ran, draw, run_lapsr
+from tests.conftest import Ran, draw, results_in, run_lapsr
 
 Lapsr = Callable[..., Ran]
 Json = dict[str, Any]
@@ -32,7 +32,7 @@ Json = dict[str, Any]
 
 def names(folder: Path) -> list[str]:
     """Every file below a folder."""
-    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if not p.is_dir())
+    return [str(path.relative_to(folder)) for path in results_in(folder)]
 
 
 @pytest.fixture

@@ -255,7 +255,7 @@ def test_upscale_in_int8(tmp_path: Path, lapsr: Callable[..., Ran]) -> None:
         )
         assert ran.code == 0, ran.err
     outputs = [
-        np.asarray(Image.open(next((tmp_path / precision).iterdir()))).astype(int)
+        np.asarray(Image.open(next((tmp_path / precision).glob("*.png")))).astype(int)
         for precision in ("fp32", "int8")
     ]
     assert 0 < np.abs(outputs[0] - outputs[1]).mean() < 1

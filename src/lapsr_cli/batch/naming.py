@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from string import Formatter
 
@@ -70,24 +71,29 @@ def name_outputs(suffixes: Mapping[Source, str], naming: Naming) -> Named:
     enough, the first keeps the name and the others are ``clashes``, with the reason.
     """
     fold = _folds_case(naming.folder)
+
+    @cache
+    def key(path: Path) -> str:
+        return _key(path, fold)
+
     plain = {s: naming.outputs(s, s.relative.stem, suffix) for s, suffix in suffixes.items()}
-    uses = Counter(_key(path, fold) for outputs in plain.values() for path in outputs.values())
+    uses = Counter(key(path) for outputs in plain.values() for path in outputs.values())
     named = {
         source: outputs
-        if all(uses[_key(path, fold)] == 1 for path in outputs.values())
+        if all(uses[key(path)] == 1 for path in outputs.values())
         else naming.outputs(source, _told_apart(source), suffixes[source])
         for source, outputs in plain.items()
     }
-    inputs = {_key(source.path, fold): source for source in named}
+    inputs = {key(source.path): source for source in named}
     owners: dict[str, Source] = {}
     clashes: dict[Source, str] = {}
     for source, outputs in named.items():
-        keys = {_key(path, fold): path for path in outputs.values()}
-        for key, path in keys.items():
-            if key in inputs:
-                clashes[source] = f"its result {path} would overwrite the input {inputs[key].path}"
-            elif key in owners:
-                clashes[source] = f"its result {path} is also that of {owners[key].path}"
+        keys = {key(path): path for path in outputs.values()}
+        for real, path in keys.items():
+            if real in inputs:
+                clashes[source] = f"its result {path} would overwrite the input {inputs[real].path}"
+            elif real in owners:
+                clashes[source] = f"its result {path} is also that of {owners[real].path}"
         if source not in clashes:
             owners |= dict.fromkeys(keys, source)
     return Named({s: o for s, o in named.items() if s not in clashes}, clashes)

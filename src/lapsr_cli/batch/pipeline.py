@@ -256,6 +256,7 @@ class _Pipeline:
                 model=opened.model,
                 device=str(upscaler.device.torch_device),
                 precision=upscaler.device.precision,
+                lossy=opened.photo.lossy,
                 windows=opened.windows,
                 seconds=time.monotonic() - reading.started,
             )

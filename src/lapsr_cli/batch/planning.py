@@ -13,7 +13,7 @@ from lapsr_cli import image_io
 from lapsr_cli.batch.naming import Naming, name_outputs
 from lapsr_cli.batch.report import Outcome
 from lapsr_cli.batch.targets import Target
-from lapsr_cli.errors import NothingMatched, PictureError, UsageError
+from lapsr_cli.errors import NothingMatched, PictureError, UnwritablePicture, UsageError
 from lapsr_cli.files import Source, find
 from lapsr_cli.image_io import SUFFIXES, Encoding
 
@@ -72,10 +72,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Plan:
-    """The pictures to enlarge, and the outcomes that are known beforehand: skipped or failed."""
+    """The pictures to enlarge, and the outcomes that are known beforehand: skipped or failed.
+
+    ``kept``: by the path of each picture, its results that exist already and stay.
+    """
 
     jobs: list[Job]
     settled: list[Outcome]
+    kept: Mapping[Path, Mapping[Target, Path]]
 
 
 def plan(selection: Selection) -> Plan:
@@ -100,22 +104,45 @@ def plan(selection: Selection) -> Plan:
     named = name_outputs({source: suffix for source, (suffix, _) in endings.items()}, naming)
     settled += [_failed(s, f"{s.path}: {reason}") for s, reason in named.clashes.items()]
     jobs: list[Job] = []
+    kept: dict[Path, Mapping[Target, Path]] = {}
     for source, outputs in named.outputs.items():
-        suffix, notes = endings[source]
-        existing = [label for label, path in outputs.items() if os.path.lexists(path)]
-        if suffix.lower() not in SUFFIXES:
-            unknown = suffix or "a file without suffix"
-            settled.append(_failed(source, f"{source.path}: cannot write {unknown}; give -f"))
-        elif existing and selection.if_exists == "error":
-            there = outputs[existing[0]]
-            settled.append(_failed(source, f"{source.path}: {there} exists already"))
-        elif len(existing) == len(outputs) and selection.if_exists == "skip":
-            settled.append(Outcome(source=source.path, status="skipped", message="outputs exist"))
+        wanted = {target: outputs[target.label] for target in selection.targets}
+        try:
+            job, existing = _job(source, wanted, *endings[source], selection.if_exists)
+        except PictureError as error:
+            settled.append(_failed(source, f"{source.path}: {error}"))
+            continue
+        if existing:
+            kept[source.path] = existing
+        if job.outputs:
+            jobs.append(job)
         else:
-            keep = existing if selection.if_exists == "skip" else ()
-            wanted = {t: outputs[t.label] for t in selection.targets if t.label not in keep}
-            jobs.append(Job(source, wanted, notes))
-    return Plan(jobs, settled)
+            settled.append(Outcome(source=source.path, status="skipped", message="outputs exist"))
+    return Plan(jobs, settled, kept)
+
+
+def _job(
+    source: Source,
+    wanted: Mapping[Target, Path],
+    suffix: str,
+    notes: tuple[str, ...],
+    if_exists: IfExists,
+) -> tuple[Job, Mapping[Target, Path]]:
+    """What is to be made of a picture, and which of its results exist and stay.
+
+    Raises PictureError, without the picture's name, if its results cannot be written.
+    """
+    if suffix.lower() not in SUFFIXES:
+        raise UnwritablePicture(f"cannot write {suffix or 'a file without suffix'}; give -f")
+    existing = {target: path for target, path in wanted.items() if os.path.lexists(path)}
+    if existing and if_exists == "error":
+        raise UnwritablePicture(f"{next(iter(existing.values()))} exists already")
+    if if_exists == "overwrite":
+        return Job(source, wanted, notes), {}
+    kept = {target: path for target, path in existing.items() if image_io.is_complete(path)}
+    broken = [path.name for target, path in existing.items() if target not in kept]
+    notes += tuple(f"{name} was there, but is no complete picture: made again" for name in broken)
+    return Job(source, {t: p for t, p in wanted.items() if t not in kept}, notes), kept
 
 
 def _ending(source: Source, selection: Selection) -> tuple[str, tuple[str, ...]]:

@@ -39,8 +39,8 @@ class Outcome:
     """The result for one picture: its outputs and how they were made, or why there are none.
 
     ``message``: why it was skipped or failed; names the file. ``warnings``: decisions made on the
-    user's behalf. ``windows``: how many the network processed. ``seconds``: from the start of
-    reading to the last byte written, including waits.
+    user's behalf. ``lossy``: whether the input's compression is. ``windows``: how many the network
+    processed. ``seconds``: from the start of reading to the last byte written, including waits.
     """
 
     source: Path
@@ -51,6 +51,7 @@ class Outcome:
     model: str = ""
     device: str = ""
     precision: str = ""
+    lossy: bool = False
     windows: int = 0
     seconds: float = 0.0
 

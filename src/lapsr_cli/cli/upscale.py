@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -237,6 +239,7 @@ def _upscale(options: UpscaleOptions) -> int:
     """Check what can be checked, then process the pictures. Returns the exit code."""
     from lapsr_cli.batch.limits import check_targets
     from lapsr_cli.batch.planning import plan
+    from lapsr_cli.batch.provenance import Provenance, Records, compare
     from lapsr_cli.cli.console import show_log
     from lapsr_cli.device.memory import keep_freed_memory
     from lapsr_cli.image_io import configure_pillow
@@ -250,13 +253,30 @@ def _upscale(options: UpscaleOptions) -> int:
     todo = plan(selection)
     upscalers = options.upscalers()
     check_targets(selection.targets, upscalers[0].config.scales, cascade=options.cascade)
+    provenance = Provenance.of(upscalers[0], selection.encoding, tta=options.tta)
+    records = Records(options.output)
+    todo, differing = compare(todo, provenance, records)
+    _report_differing(differing)
     if options.dry_run:
         return show_forecast(todo, upscalers[0], selection, limits, as_json=options.as_json)
     _prepare_outputs(options, todo)
     _introduce(upscalers)
     warn_if_disk_is_short(todo, upscalers[0], selection, limits)
     with stop_signal("stopping after the pictures in progress; Ctrl-C again stops at once") as stop:
-        return UpscaleSession(options, selection, limits, upscalers, stop).run(todo)
+        session = UpscaleSession(options, selection, limits, upscalers, provenance, records, stop)
+        return session.run(todo)
+
+
+def _report_differing(results: Mapping[Path, str]) -> None:
+    """Say that there are results which this run would have made differently."""
+    from lapsr_cli.cli.console import say
+    from lapsr_cli.text import counted
+
+    for path, made in islice(results.items(), 1):
+        say(
+            f"warning: {counted(len(results), 'existing result')} kept that this run would make"
+            f" differently, such as {path}, made {made}; --if-exists overwrite makes them again"
+        )
 
 
 def _prepare_outputs(options: UpscaleOptions, todo: Plan) -> None:

@@ -16,6 +16,7 @@ from lapsr_cli.errors import INTERRUPTED, LapsrError
 if TYPE_CHECKING:
     from lapsr_cli.batch.limits import Limits
     from lapsr_cli.batch.planning import Plan, Selection
+    from lapsr_cli.batch.provenance import Provenance, Records
     from lapsr_cli.batch.report import Outcome, Report
     from lapsr_cli.cli.upscale_options import UpscaleOptions
     from lapsr_cli.upscaler import Upscaler
@@ -26,7 +27,8 @@ __all__ = ["UpscaleSession"]
 class UpscaleSession:
     """Processes a plan and reports every outcome; the report is written however the run ends.
 
-    ``stop``: whether the user asked to stop; no picture is started after that.
+    ``provenance``: what every result is made with, which is added to ``records``. ``stop``: whether
+    the user asked to stop; no picture is started after that.
     """
 
     def __init__(
@@ -35,6 +37,8 @@ class UpscaleSession:
         selection: Selection,
         limits: Limits,
         upscalers: list[Upscaler],
+        provenance: Provenance,
+        records: Records,
         stop: Callable[[], bool],
     ) -> None:
         from lapsr_cli.batch.report import Report
@@ -43,6 +47,8 @@ class UpscaleSession:
         self.selection = selection
         self.limits = limits
         self.upscalers = upscalers
+        self.provenance = provenance
+        self.records = records
         self.stop = stop
         self.report: Report = Report()
         self.start = time.monotonic()
@@ -99,6 +105,7 @@ class UpscaleSession:
         from lapsr_cli.cli.console import say
 
         self.report.add(outcome)
+        self.records.add({o.path: self.provenance.record(outcome, o) for o in outcome.outputs})
         for warning in outcome.warnings:
             say(f"warning: {outcome.source}: {warning}")
         if outcome.status == "failed":
