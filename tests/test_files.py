@@ -139,3 +139,58 @@ def test_without_an_output_folder_nothing_is_excluded(tmp_path: Path) -> None:
         found = find([text], [".png"])
         assert {source.path.name for source in found.sources} == {"a.png", "b.png"}
         assert found.problems == {}
+
+
+def test_a_link_to_a_picture_is_a_picture_of_its_own(tmp_path: Path) -> None:
+    touch(tmp_path, "elsewhere/photo.png", "in/a.png", "in/sub/b.png")
+    (tmp_path / "in" / "copy.png").symlink_to("a.png")
+    (tmp_path / "in" / "sub" / "c.png").symlink_to(tmp_path / "elsewhere" / "photo.png")
+    (tmp_path / "in" / "sub" / "d.png").symlink_to(tmp_path / "elsewhere" / "photo.png")
+    found = find([str(tmp_path / "in")], SUFFIXES, tmp_path / "out")
+    assert [str(source.relative) for source in found.sources] == [
+        "a.png",
+        "copy.png",
+        "sub/b.png",
+        "sub/c.png",
+        "sub/d.png",
+    ]
+
+
+def test_one_path_in_several_spellings_is_one_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path, "in/a.png", "in/sub/b.png")
+    (tmp_path / "same").symlink_to("in")
+    monkeypatch.chdir(tmp_path / "in")
+    inputs = ["a.png", "./a.png", "../in/a.png", "../same/a.png", ".", str(tmp_path / "in"), "*"]
+    found = find(inputs, SUFFIXES, tmp_path / "out")
+    assert [str(source.path) for source in found.sources] == ["a.png", "sub/b.png"]
+
+
+@pytest.mark.parametrize(("count", "more"), [(1, ""), (3, " and 2 more")])
+def test_links_to_folders_are_counted_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, count: int, more: str
+) -> None:
+    touch(tmp_path, "elsewhere/a.png", "in/sub/b.png", "in/c.png", "out/c_x2.png")
+    for number in range(count):
+        (tmp_path / "in" / "sub" / f"link{number}").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "in" / "results").symlink_to(tmp_path / "out")
+    inputs = [str(tmp_path / "in")] * 2
+    found = find(inputs, SUFFIXES, tmp_path / "out")
+    assert [source.path.name for source in found.sources] == ["c.png", "b.png"]
+    first = tmp_path / "in" / "sub" / "link0"
+    assert caplog.messages == [f"links to folders are not followed: {first}{more}"]
+    caplog.clear()
+    find(inputs, SUFFIXES, tmp_path / "out", recursive=False)
+    assert caplog.messages == []
+
+
+def test_a_folder_named_by_a_link_is_searched(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    touch(tmp_path, "elsewhere/a.png")
+    (tmp_path / "link").symlink_to("elsewhere")
+    for text in ("link", "l*"):
+        found = find([str(tmp_path / text)], SUFFIXES, tmp_path / "out")
+        assert [source.path.name for source in found.sources] == ["a.png"]
+    assert caplog.messages == []

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
 import secrets
 import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
 from lapsr_cli.errors import UsageError
 
 __all__ = ["OWN_FOLDER", "Found", "Source", "atomic_write", "find", "sweep"]
+
+log = logging.getLogger(__name__)
 
 OWN_FOLDER = ".lapsr"
 """In an output folder: files of lapsr that are no results."""
@@ -47,27 +51,46 @@ def find(
 
     Folders, and folders that match a pattern, are searched for files with one of ``suffixes``
     (lower case, with the dot), sorted by name; with subfolders if ``recursive``, but without
-    ``output``. A file that is named explicitly is taken whatever its suffix. Raises UsageError if
-    an input folder is the output folder.
+    ``output``. A link to a file is a picture of its own; a link to a folder is not followed, and
+    there is a warning. A file that is named explicitly is taken whatever its suffix. Raises
+    UsageError if an input folder is the output folder.
     """
-    sources: dict[str, Source] = {}
-    problems: dict[str, str] = {}
+    sources: dict[tuple[str, str], Source] = {}
     excluded = None if output is None else os.path.realpath(output)
-    search = _Search(suffixes, excluded, recursive, problems)
+    search = _Search(suffixes, excluded, recursive)
+    real_folder = cache(os.path.realpath)
     for text in inputs:
         for source in _sources(text, search):
-            sources.setdefault(os.path.realpath(source.path), source)
-    return Found(list(sources.values()), problems)
+            place = real_folder(source.path.parent), source.path.name
+            sources.setdefault(place, source)
+    if search.links:
+        first, *others = search.links
+        more = f" and {len(others)} more" if others else ""
+        log.warning("links to folders are not followed: %s%s", first, more)
+    return Found(list(sources.values()), search.problems)
 
 
 @dataclass(frozen=True)
 class _Search:
-    """How folders are searched. Paths that cannot be read are added to ``problems``."""
+    """How folders are searched. Paths that cannot be read are added to ``problems``, links to
+    folders to ``links``."""
 
     suffixes: Collection[str]
     excluded: str | None
     recursive: bool
-    problems: dict[str, str]
+    problems: dict[str, str] = field(default_factory=dict)
+    links: dict[Path, None] = field(default_factory=dict)
+
+    def enters(self, folder: Path) -> bool:
+        """Whether a subfolder is searched. A link is not, because links may form loops."""
+        if not self.recursive or folder.name == OWN_FOLDER:
+            return False
+        if os.path.realpath(folder) == self.excluded:
+            return False
+        if folder.is_symlink():
+            self.links[folder] = None
+            return False
+        return True
 
 
 def _sources(text: str, search: _Search) -> Iterator[Source]:
@@ -93,19 +116,13 @@ def _sources(text: str, search: _Search) -> Iterator[Source]:
 
 
 def _walk(folder: Path, base: Path, search: _Search) -> Iterator[Source]:
-    """Pictures in ``folder``. Links to folders are not followed, because they may form loops."""
+    """Pictures in ``folder``."""
 
     def record(error: OSError) -> None:
         search.problems[str(error.filename)] = error.strerror or str(error)
 
     for parent, folders, names in os.walk(folder, onerror=record):
-        folders[:] = sorted(
-            f
-            for f in folders
-            if search.recursive
-            and f != OWN_FOLDER
-            and os.path.realpath(Path(parent, f)) != search.excluded
-        )
+        folders[:] = [name for name in sorted(folders) if search.enters(Path(parent, name))]
         for name in sorted(names):
             path = Path(parent, name)
             if path.suffix.lower() in search.suffixes:

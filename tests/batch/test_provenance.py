@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -80,7 +79,7 @@ def test_what_is_no_file_fails_its_picture(upscale: Lapsr, tmp_path: Path) -> No
     assert f"failed: {tmp_path}/in/b.png: {link}: No such file or directory" in ran.error_lines
     assert "1 done (1 file), 2 failed" in ran.err
     assert folder.is_dir()
-    assert os.readlink(link) == "gone.png"
+    assert link.readlink() == Path("gone.png")
 
 
 @pytest.mark.parametrize(

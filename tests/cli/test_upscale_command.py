@@ -269,6 +269,21 @@ def test_a_loop_and_an_overlong_name_cost_nothing_else(lapsr: Lapsr, tmp_path: P
         assert files(tmp_path / "out") == ["a_x2.png"]
 
 
+def test_links_are_pictures_or_are_said(lapsr: Lapsr, tmp_path: Path, tiny: Path) -> None:
+    folder = tmp_path / "in"
+    draw(folder / "a.png")
+    draw(tmp_path / "elsewhere" / "b.png", seed=1)
+    (folder / "same.png").symlink_to("a.png")
+    (folder / "gone.png").symlink_to(tmp_path / "gone.png")
+    (folder / "album").symlink_to(tmp_path / "elsewhere")
+    ran = lapsr("upscale", folder, "-o", tmp_path / "out", "-m", tiny)
+    assert ran.code == 1
+    assert files(tmp_path / "out") == ["a_x2.png", "same_x2.png"]
+    assert f"failed: {folder}/gone.png: No such file or directory" in ran.error_lines
+    assert ran.error_lines.count(f"links to folders are not followed: {folder}/album") == 1
+    assert "2 done (2 files), 1 failed" in ran.err
+
+
 def test_the_inputs_are_looked_at_before_any_model_is_fetched(lapsr: Lapsr, tmp_path: Path) -> None:
     given = ("-o", tmp_path / "out", "-m", "mslapsrn-d5r8", "--offline")
     assert lapsr("upscale", tmp_path / "typo", *given).code == 3

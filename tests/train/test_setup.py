@@ -38,6 +38,7 @@ from tests.train.runs import (
         (["{ok}", "--val", "{tmp}/gone"], 3, "--val {tmp}/gone: no such file"),
         (["{ok}", "--val", "{tmp}/corrupt"], 1, "{tmp}/corrupt/text.png"),
         (["{ok}", "--val", "{tmp}/tiny"], 1, "{tmp}/tiny/a.png"),
+        (["{ok}", "--val", "{data}"], 2, "--data {data}: every picture in it is in --val too"),
         (["{ok}", "--patch-size", "20"], 2, "--patch-size 20"),
         (["{ok}", "--patch-size", "8"], 2, "--patch-size 8"),
         (["{ok}", "--scales", "3"], 2, "--scales 3"),
@@ -130,6 +131,22 @@ def test_corrupt_pictures_are_skipped_with_a_warning(
         assert sum(str(data / name) in line for line in skipped) == 1
     assert lapsr("train", "--data", drawn.data, "-o", tmp_path / "good", *given).code == 0
     assert losses(tmp_path / "run") == losses(tmp_path / "good")
+
+
+def test_pictures_of_val_are_left_out_of_training(
+    lapsr: Lapsr, drawn: Drawn, tmp_path: Path
+) -> None:
+    data = Path(shutil.copytree(drawn.data, tmp_path / "data"))
+    val = Path(shutil.copytree(drawn.val, data / "val"))
+    (data / "again.png").symlink_to(next(val.iterdir()))
+    number = len(list(val.iterdir())) + 1
+    given = (*SMALL_FLAGS, "--iterations", "2", "--log-every", "1")
+    ran = lapsr("train", "--data", data, "--val", val, "-o", tmp_path / "run", *given)
+    assert ran.code == 0, ran.err
+    assert f"left out of training: {number} pictures of --val" in ran.error_lines
+    ran = lapsr("train", *drawn.given, "-o", tmp_path / "apart", *given)
+    assert "left out" not in ran.err
+    assert losses(tmp_path / "run") == losses(tmp_path / "apart")
 
 
 @pytest.mark.posix

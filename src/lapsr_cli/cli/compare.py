@@ -102,7 +102,7 @@ class CompareOptions:
 def _compare(options: CompareOptions) -> int:
     """Match the pictures and write the page. Returns the exit code."""
     from lapsr_cli.batch.planning import prepare_folder
-    from lapsr_cli.cli.console import say
+    from lapsr_cli.cli.console import say, show_log
     from lapsr_cli.compare.matching import labels, match
     from lapsr_cli.compare.page import gallery
     from lapsr_cli.files import atomic_write
@@ -110,6 +110,7 @@ def _compare(options: CompareOptions) -> int:
     from lapsr_cli.text import printable
 
     configure_pillow()
+    show_log()
     view = options.view()
     todo = match(options.inputs)
     prepare_folder(options.output.parent, "-o/--output")

@@ -15,12 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lapsr_cli.errors import NothingMatched, PictureError, UnreadablePicture
+from lapsr_cli.errors import NothingMatched, PictureError, UnreadablePicture, UsageError
 from lapsr_cli.files import find
 from lapsr_cli.image_io import READABLE, read
 from lapsr_cli.pixels import color
+from lapsr_cli.text import counted
 
-__all__ = ["Dataset", "load", "picture_paths", "read_luma"]
+__all__ = ["Dataset", "load", "picture_paths", "read_luma", "training_paths"]
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +73,21 @@ def picture_paths(folders: Sequence[str], flag: str, exclude: Path) -> list[Path
             raise NothingMatched(f"{flag} {folder}: contains no pictures")
         paths += [source.path for source in found.sources]
     return paths
+
+
+def training_paths(data: Sequence[str], val: Sequence[str], exclude: Path) -> list[Path]:
+    """The pictures in the folders ``data`` that are not in the folders ``val`` too, links resolved.
+
+    Raises NothingMatched as `picture_paths` does, and UsageError if none is left.
+    """
+    paths = picture_paths(data, "--data", exclude)
+    held_back = {os.path.realpath(path) for path in picture_paths(val, "--val", exclude)}
+    left = [path for path in paths if os.path.realpath(path) not in held_back]
+    if not left:
+        raise UsageError(f"--data {' '.join(data)}: every picture in it is in --val too")
+    if number := len(paths) - len(left):
+        log.info("left out of training: %s of --val", counted(number, "picture"))
+    return left
 
 
 def read_luma(path: Path) -> Tensor:

@@ -21,7 +21,7 @@ from lapsr_cli.device.selection import Device, training_precision
 from lapsr_cli.errors import UsageError
 from lapsr_cli.network.pyramid import PyramidConfig
 from lapsr_cli.train import checkpoint
-from lapsr_cli.train.dataset import Dataset, load, picture_paths
+from lapsr_cli.train.dataset import Dataset, load, training_paths
 from lapsr_cli.train.distributed import ProcessGroup
 from lapsr_cli.train.loop import LoopOptions, Trainer
 from lapsr_cli.train.recipe import PRESETS, Recipe, flag_of
@@ -218,7 +218,7 @@ def build_trainer(
     spill = run_dir.spill.with_suffix(f".{group.rank}")
     cpu = torch.device("cpu")
     budget = MemoryPolicy([cpu] * group.world_size, memory).dataset(cpu)
-    paths = picture_paths(run.data, "--data", run_dir.path)
+    paths = training_paths(run.data, run.val, run_dir.path)
     dataset = load(paths, min_side=recipe.patch_size, budget=budget, spill=spill)
     sets = load_validation_sets(run.val, run_dir.path, max(recipe.scales))
     degradation = recipe.degradation
