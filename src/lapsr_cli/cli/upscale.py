@@ -190,7 +190,7 @@ if TYPE_CHECKING:
     show_default=True,
     metavar="auto|none|N",
     help="Tile side in input pixels: auto fits tiles into memory, none processes whole pictures."
-    " Tiles are halved if memory runs out; the result is the same.",
+    " Tiles are halved if memory runs out; no sample changes by more than one level.",
 )
 @grouped_option(
     "Device",
