@@ -197,9 +197,10 @@ class Level(nn.Module):
 class LaplacianPyramid(nn.Module):
     """The network: luma (B, 1, H, W) in [0, 1] -> {2: (B, 1, 2H, 2W), 4: ..., 8: ...}.
 
-    The output at a scale does not depend on the levels above it: up to rounding, the 2x output of an
-    8x pass is the output of a 2x pass. Outputs are not clamped. The image branch (``up_image`` and the sums) keeps
-    the dtype of the input; features have the dtype of ``conv_in``.
+    The output at a scale does not depend on the levels above it: up to rounding, the 2x output of
+    an 8x pass is the output of a 2x pass. Outputs are not clamped. The image branch (``up_image``
+    and the sums) keeps the dtype of the input; features have that of
+    ``conv_in``.
 
     ``ranges``: minimum and maximum of what each convolution of the recursive blocks reads in each
     channel, (levels, R, D, C, 2), for int8 (`network.calibration`); None if not calibrated. They
