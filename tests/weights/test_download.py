@@ -198,10 +198,10 @@ def test_a_mat_that_crashes_its_reader(
     content[content.index(numbers) - 8] = 200  # the type of these numbers, of which 18 exist
     (tmp_path / FILE).write_bytes(content)
     ran = lapsr("weights", "import", tmp_path / FILE)
-    assert (ran.code, ran.error_lines) == (
-        4,
-        [f"lapsr: {tmp_path / FILE}: not a MATLAB 5 file (its reader crashed)"],
-    )
+    (line,) = ran.error_lines
+    assert ran.code == 4
+    # scipy 1.17 crashes; a later one may raise an exception instead.
+    assert line.startswith(f"lapsr: {tmp_path / FILE}: not a MATLAB 5 file (")
 
 
 def test_a_mat_of_unknown_content(network: LaplacianPyramid, tmp_path: Path) -> None:
