@@ -22,7 +22,7 @@ from lapsr_cli.network.pyramid import LaplacianPyramid, PyramidConfig
 from lapsr_cli.pixels.picture import Picture
 from lapsr_cli.upscaler import Upscaler
 from lapsr_cli.weights.serialization import Weights, write_safetensors
-from tests.conftest import Ran, tiny_network
+from tests.conftest import Ran, results_in, tiny_network
 
 CPU = torch.device("cpu")
 CONFIG = PyramidConfig(depth=1, recursions=1, channels=4)
@@ -117,7 +117,7 @@ def test_upscale_fails_such_pictures_and_writes_the_others(
     pictures = [tmp_path / name for name in ("a.png", "b.png", "c.png", "d.gif")]
     ran = lapsr("upscale", *pictures, "-o", out, "-m", model, *(options or ("-s", "2")))
     assert ran.code == 1
-    assert [path.name[0] for path in out.iterdir()] == ["b"]
+    assert [path.name[0] for path in results_in(out)] == ["b"]
     failed = [line for line in ran.error_lines if line.startswith("failed: ")]
     assert sorted(failed) == [
         f"failed: {tmp_path / name}: model {model} gave values that are not finite"
