@@ -132,11 +132,10 @@ def lapsr(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) ->
     def run(*arguments: str | Path) -> Ran:
         monkeypatch.setattr(sys, "argv", ["lapsr", *map(str, arguments)])
         capfd.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
+        code = cli.run()
         out, err = capfd.readouterr()
         assert "Traceback" not in err
-        return Ran(int(stop.value.code or 0), out, err)
+        return Ran(code, out, err)
 
     return run
 

@@ -46,6 +46,9 @@ __all__ = [
 INTERRUPTED = 130
 """Exit code of a command stopped by Ctrl-C (128 + SIGINT)."""
 
+OUTPUT_CLOSED = 141
+"""Exit code of a command whose output nobody reads any longer (128 + SIGPIPE)."""
+
 
 class LapsrError(Exception):
     """Base class of all errors that lapsr raises."""

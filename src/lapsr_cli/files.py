@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lapsr_cli.errors import UsageError
+from lapsr_cli.text import counted
 
 __all__ = ["OWN_FOLDER", "Found", "Source", "atomic_write", "find", "sweep"]
 
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 
 OWN_FOLDER = ".lapsr"
 """In an output folder: files of lapsr that are no results."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -159,6 +162,8 @@ def sweep(folders: Iterable[Path]) -> int:
                 if time.time() - path.stat().st_mtime > _STALE_SECONDS:
                     path.unlink()
                     removed += 1
+    if removed:
+        log.info("removed %s left behind by a killed run", counted(removed, "incomplete file"))
     return removed
 
 

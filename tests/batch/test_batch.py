@@ -350,7 +350,7 @@ def test_a_run_that_is_given_up_ends(tmp_path: Path, upscaler: Upscaler) -> None
     before = set(threading.enumerate())
     going = run(plan(chosen).jobs, [upscaler], chosen, limits=Limits(memory=1))
     assert next(going).status == "done"
-    going.close()  # type: ignore[attr-defined]
+    going.close()
 
     def ended() -> bool:
         while set(threading.enumerate()) - before - {threading.current_thread()}:

@@ -19,8 +19,8 @@ import pytest
 from PIL import Image
 
 from lapsr_cli import weights
-from lapsr_cli.batch.planning import prepare_folder
 from lapsr_cli.files import atomic_write
+from lapsr_cli.outputs import prepare_folder
 from tests.conftest import PICTURES, Ran, draw, results_in, run_lapsr
 
 Lapsr = Callable[..., Ran]
@@ -431,9 +431,8 @@ def test_a_model_of_ones_own(lapsr: Lapsr, tmp_path: Path) -> None:
 def test_a_run_loads_no_more_than_it_needs(tmp_path: Path) -> None:
     """Each of these takes as long to load as a small picture takes to enlarge, or longer."""
     code = (
-        "import sys; from lapsr_cli.cli import main\n"
-        "try: main()\n"
-        "finally: print('loaded', *sorted(sys.modules))"
+        "import sys; from lapsr_cli.cli import run\n"
+        "assert run() == 0; print('loaded', *sorted(sys.modules))"
     )
     arguments = ["upscale", PICTURES / "lettering.png", "-o", tmp_path, "--offline"]
     done = subprocess.run(

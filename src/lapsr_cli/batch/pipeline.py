@@ -13,7 +13,7 @@ import errno
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -50,19 +50,23 @@ def run(
     limits: Limits | None = None,
     advance: Advance = lambda share, output_pixels: None,
     stop: Callable[[], bool] = lambda: False,
-) -> Iterator[Outcome]:
+    finished: SimpleQueue[Outcome | None] | None = None,
+) -> Generator[Outcome, None, None]:
     """Enlarge every picture and yield the outcome of each as it finishes.
 
     ``upscalers``: one per device. ``advance`` receives the progress of the networks (see `Stream`).
     Once ``stop`` returns True, no further picture is started; those left have no outcome.
+    ``finished``: holds outcomes until they are yielded; a caller that gives up finds the rest there.
     Raises DiskFull if there is no space for results, DeviceError if a device fails.
     """
-    pipeline = _Pipeline(jobs, upscalers, selection, limits or Limits(), advance, stop)
+    outcomes = SimpleQueue() if finished is None else finished
+    pipeline = _Pipeline(jobs, upscalers, selection, limits or Limits(), advance, stop, outcomes)
     main = Thread(target=pipeline.run, name="pipeline", daemon=True)
     main.start()
     try:
-        while (outcome := pipeline.outcomes.get()) is not None:
+        while (outcome := outcomes.get()) is not None:
             yield outcome
+        main.join()  # it frees tensors at its end, which aborts an interpreter that exits
         if pipeline.failure is not None:
             raise pipeline.failure
     finally:
@@ -129,6 +133,7 @@ class _Pipeline:
         limits: Limits,
         advance: Advance,
         stop: Callable[[], bool],
+        outcomes: SimpleQueue[Outcome | None],
     ) -> None:
         self.jobs = jobs
         self.upscalers = upscalers
@@ -143,7 +148,7 @@ class _Pipeline:
         self.budget = Budget(memory)
         self.read_ahead = Semaphore(_READ_AHEAD)
         self.readings: SimpleQueue[_Reading | None] = SimpleQueue()
-        self.outcomes: SimpleQueue[Outcome | None] = SimpleQueue()
+        self.outcomes = outcomes
         self.abandoned = Event()
         self.failure: BaseException | None = None
         self.encoders = ThreadPoolExecutor(os.cpu_count() or 2, "encode")

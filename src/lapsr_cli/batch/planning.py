@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from lapsr_cli.errors import NothingMatched, PictureError, UnwritablePicture, Us
 from lapsr_cli.files import Source, find
 from lapsr_cli.image_io import SUFFIXES, Encoding
 
-__all__ = ["IfExists", "Job", "Plan", "Selection", "plan", "prepare_folder"]
+__all__ = ["IfExists", "Job", "Plan", "Selection", "plan"]
 
 IfExists = Literal["skip", "overwrite", "error"]
 
@@ -74,12 +73,14 @@ class Job:
 class Plan:
     """The pictures to enlarge, and the outcomes that are known beforehand: skipped or failed.
 
-    ``kept``: by the path of each picture, its results that exist already and stay.
+    ``kept``: by the path of each picture, its results that exist already and stay. ``folders``: of
+    all results, whether they exist or not.
     """
 
     jobs: list[Job]
     settled: list[Outcome]
     kept: Mapping[Path, Mapping[Target, Path]]
+    folders: set[Path]
 
 
 def plan(selection: Selection) -> Plan:
@@ -118,7 +119,8 @@ def plan(selection: Selection) -> Plan:
             jobs.append(job)
         else:
             settled.append(Outcome(source=source.path, status="skipped", message="outputs exist"))
-    return Plan(jobs, settled, kept)
+    folders = {path.parent for outputs in named.outputs.values() for path in outputs.values()}
+    return Plan(jobs, settled, kept, folders)
 
 
 def _job(
@@ -164,16 +166,3 @@ def _ending(source: Source, selection: Selection) -> tuple[str, tuple[str, ...]]
 
 def _failed(source: Source, message: str) -> Outcome:
     return Outcome(source=source.path, status="failed", message=message)
-
-
-def prepare_folder(folder: Path, flag: str) -> None:
-    """Create the folder that ``flag`` names and check that it is writable, before computing.
-
-    Raises UsageError if not.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UsageError(f"{flag} {folder}: {error.strerror or error}") from error

@@ -9,10 +9,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from lapsr_cli.errors import UsageError
-from lapsr_cli.text import counted, printable
+from lapsr_cli.outputs import Kind
+from lapsr_cli.text import counted
 
-__all__ = ["Outcome", "Output", "Report", "check_place", "in_utf8"]
+__all__ = ["REPORT", "Outcome", "Output", "Report", "in_utf8"]
+
+_FIELDS = {"format", "lapsr", "models", "devices", "scales", "interrupted", "exit_code", "pictures"}
+"""Of a run's report in every version."""
 
 Status = Literal["done", "skipped", "failed"]
 
@@ -86,16 +89,17 @@ def _utf8(message: str) -> str:
     return message.encode("utf-8", "backslashreplace").decode()
 
 
-def check_place(path: Path) -> None:
-    """Raise UsageError if the report would overwrite a file that is not a report."""
-    if not path.exists() or not path.stat().st_size:
-        return
-    try:
-        is_report = "pictures" in json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, TypeError):
-        is_report = False
-    if not is_report:
-        raise UsageError(f"--report {printable(path)}: already exists and is not a report")
+def _is_report(path: Path) -> bool:
+    content = json.loads(path.read_bytes())
+    if not isinstance(content, dict) or not content.keys() >= _FIELDS:
+        return False
+    return all(
+        isinstance(picture, dict) and picture.keys() >= {"source", "status", "outputs"}
+        for picture in content["pictures"]
+    )
+
+
+REPORT = Kind("a report of lapsr", _is_report)
 
 
 @dataclass

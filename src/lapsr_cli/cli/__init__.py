@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from io import TextIOWrapper
+import threading
+from typing import NoReturn
 
 import click
 
@@ -11,13 +13,16 @@ from lapsr_cli import __version__
 from lapsr_cli.cli.bench import bench
 from lapsr_cli.cli.compare import compare
 from lapsr_cli.cli.help_groups import HelpGroup, examples
+from lapsr_cli.cli.streams import OutputClosed, flush_streams, guard_streams
 from lapsr_cli.cli.train import train
 from lapsr_cli.cli.upscale import upscale
 from lapsr_cli.cli.weights import weights
-from lapsr_cli.errors import INTERRUPTED, LapsrError, ResourceError
+from lapsr_cli.errors import INTERRUPTED, OUTPUT_CLOSED, LapsrError, ResourceError
 from lapsr_cli.text import printable
 
-__all__ = ["lapsr", "main"]
+__all__ = ["lapsr", "main", "run"]
+
+_OUT_OF_MEMORY = b"lapsr: out of memory; try a smaller --memory or -t/--tile\n"
 
 
 @click.group(
@@ -41,6 +46,7 @@ def lapsr() -> None:
       3    no input matched
       4    no model, weights or device
       130  interrupted
+      141  output closed, as by `| head`
 
     \b
     Environment variables:
@@ -57,13 +63,35 @@ lapsr.add_command(compare)
 lapsr.add_command(weights)
 
 
-def main() -> None:
-    """Run the command line. An expected error is printed as one line and sets the exit code."""
-    if isinstance(sys.stdout, TextIOWrapper):
-        # As on stderr: a character that the encoding lacks must not end the run.
-        sys.stdout.reconfigure(errors="backslashreplace")
+def main() -> NoReturn:
+    """Run the command line and end the process, however that goes."""
+    guard_streams()
     try:
-        code = lapsr.main(standalone_mode=False)
+        code = run()
+    except OutputClosed:
+        code = OUTPUT_CLOSED
+    except MemoryError:
+        os.write(2, _OUT_OF_MEMORY)  # there may be no memory to print it as the others
+        code = ResourceError.exit_code
+    except BaseException:  # noqa: BLE001 (a defect)
+        sys.excepthook(*sys.exc_info())
+        code = 1
+    _leave(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process now, whatever is still computed or cannot be printed."""
+    flushed = flush_streams()
+    if flushed and threading.active_count() == 1:
+        sys.exit(code)
+    # The interpreter would wait for a pass of the network, or abort in a thread inside torch.
+    os._exit(code)
+
+
+def run() -> int:
+    """Run the command line; the exit code. An expected error is printed as one line."""
+    try:
+        code = int(lapsr.main(standalone_mode=False) or 0)
     except LapsrError as error:
         code = _report_error(str(error), error.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -71,15 +99,21 @@ def main() -> None:
         code = error.exit_code
     except click.ClickException as error:
         code = _report_error(error.format_message(), error.exit_code)
+    except ImportError as error:
+        code = _report_unloadable(error)
     except OSError as error:
-        code = _report_error(f"{error.filename or 'output'}: {error.strerror or error}", 1)
-    except MemoryError:
-        code = _report_error(
-            "out of memory; try a smaller --memory or -t/--tile", ResourceError.exit_code
-        )
+        if error.errno is None:  # from a loader: the system's errors have a number
+            code = _report_unloadable(error)
+        else:
+            code = _report_error(f"{error.filename or 'output'}: {error.strerror or error}", 1)
     except (click.Abort, KeyboardInterrupt):
         code = _report_error("interrupted", INTERRUPTED)
-    sys.exit(code)
+    return code
+
+
+def _report_unloadable(error: Exception) -> int:
+    """Of a library: it is damaged or missing, or a limit of the memory leaves no room for it."""
+    return _report_error(f"a library cannot be loaded: {error}", ResourceError.exit_code)
 
 
 def _report_error(message: str, code: int) -> int:

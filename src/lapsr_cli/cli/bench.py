@@ -248,17 +248,18 @@ def _pick(options: type[_Options], values: Mapping[str, Any]) -> _Options:
 
 
 def _bench(options: BenchOptions, html: Path | None, *, as_json: bool) -> int:
-    from lapsr_cli.batch.planning import prepare_folder
     from lapsr_cli.bench.session import run
     from lapsr_cli.cli.console import say, show_log
     from lapsr_cli.device.memory import keep_freed_memory
+    from lapsr_cli.html.document import PAGE
     from lapsr_cli.image_io import configure_pillow
+    from lapsr_cli.outputs import check_output
 
     keep_freed_memory()
     configure_pillow()
     show_log()
     if html is not None:
-        prepare_folder(html.parent, "--html")
+        check_output(html, "--html", PAGE)
     command = shlex.join(["lapsr", *sys.argv[1:]])
     measured = run(options, command=command, progress=say, crops=html is not None)
     for problem in dict.fromkeys(measured.problems):  # two options may name the same folder
@@ -271,7 +272,7 @@ def _show(measured: Measured, html: Path | None, *, as_json: bool) -> None:
     from lapsr_cli.bench.page import report_page
     from lapsr_cli.cli.bench_tables import show
     from lapsr_cli.cli.console import say
-    from lapsr_cli.files import atomic_write
+    from lapsr_cli.outputs import open_output
 
     if as_json:
         click.echo(json.dumps(measured.results.as_json(), allow_nan=False))
@@ -279,6 +280,6 @@ def _show(measured: Measured, html: Path | None, *, as_json: bool) -> None:
         show(measured.results)
     if html is not None:
         page = report_page(measured.results, measured.crops)
-        with atomic_write(html) as file:
+        with open_output(html) as file:
             file.write(page.encode())
         say(f"written: {html}")

@@ -101,30 +101,31 @@ class CompareOptions:
 
 def _compare(options: CompareOptions) -> int:
     """Match the pictures and write the page. Returns the exit code."""
-    from lapsr_cli.batch.planning import prepare_folder
     from lapsr_cli.cli.console import say, show_log
     from lapsr_cli.compare.matching import labels, match
     from lapsr_cli.compare.page import gallery
-    from lapsr_cli.files import atomic_write
+    from lapsr_cli.html.document import PAGE
     from lapsr_cli.image_io import configure_pillow
+    from lapsr_cli.outputs import check_output, open_output
     from lapsr_cli.text import printable
 
     configure_pillow()
     show_log()
     view = options.view()
     todo = match(options.inputs)
-    prepare_folder(options.output.parent, "-o/--output")
+    check_output(options.output, "-o/--output", PAGE)
     for problem in todo.problems:
         say(f"failed: {problem}")
     for path in todo.alone:
         say(f"no counterpart: {path}")
     names = labels(options.inputs)
     run = _Run(todo, names, view)
-    with atomic_write(options.output) as file:
+    size = 0
+    with open_output(options.output) as file:
         title = options.title or ", ".join(names)
         for piece in gallery(title, run.comparisons(), against_hr=options.hr is not None):
-            file.write(piece.encode())
-    say(run.summary(options.output.stat().st_size))
+            size += file.write(piece.encode())
+    say(run.summary(size))
     click.echo(printable(options.output))
     return 1 if run.failed or todo.problems else 0
 

@@ -6,6 +6,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ import click
 from lapsr_cli.cli.help_groups import GroupedCommand, examples, grouped_option
 from lapsr_cli.cli.interrupts import stop_signal
 from lapsr_cli.cli.params import GivenPath, bytes_of
-from lapsr_cli.errors import INTERRUPTED, UsageError
+from lapsr_cli.errors import UsageError
 from lapsr_cli.text import counted
 
 if TYPE_CHECKING:
@@ -315,8 +316,8 @@ def train(
     `lapsr upscale -m` takes. --preset sets the defaults of the network, the patches, the loss and
     the optimizer (docs/cli.md lists them).
 
-    Ctrl-C, SIGTERM and --time-limit stop with a checkpoint; run the same command again to resume.
-    For several GPUs, replace `lapsr` by `torchrun --nproc-per-node N -m lapsr_cli`.
+    Ctrl-C, SIGTERM, SIGHUP and --time-limit stop with a checkpoint; run the same command again to
+    resume. For several GPUs, replace `lapsr` by `torchrun --nproc-per-node N -m lapsr_cli`.
     """
     started = time.monotonic()
     given = {name: value for name, value in recipe.items() if value is not None}
@@ -365,7 +366,7 @@ def train(
             compiled=compiled,
         )
         end = _follow(trainer, stop, ranks, tensorboard=tensorboard)
-    return _close(end, trainer, ranks)
+    return _close(end, trainer, ranks, stop.exit_code)
 
 
 def _introduce(settled: ResolvedRun, device: Device, ranks: ProcessGroup) -> None:
@@ -402,14 +403,14 @@ def _follow(
     from lapsr_cli.train.loop import Stopped
     from lapsr_cli.train.tensorboard import TensorBoardWriter
 
-    board = (
-        TensorBoardWriter(trainer.run_dir.path / "tensorboard")
-        if tensorboard and ranks.is_main
-        else None
-    )
+    writes_board = tensorboard and ranks.is_main
+    logs = trainer.run_dir.path / "tensorboard"
     if trainer.progress.iteration:
         say(f"resuming from iteration {trainer.progress.iteration}")
-    with TrainingView(trainer.progress.iteration, trainer.recipe.iterations) as view:
+    with (
+        closing(TensorBoardWriter(logs)) if writes_board else nullcontext() as board,
+        TrainingView(trainer.progress.iteration, trainer.recipe.iterations) as view,
+    ):
         for event in trainer.run(stop):
             if isinstance(event, Stopped):
                 return event
@@ -419,8 +420,8 @@ def _follow(
     raise AssertionError("a run ends with Stopped")
 
 
-def _close(end: Stopped, trainer: Trainer, ranks: ProcessGroup) -> int:
-    """Print how the run ended. Returns the exit code."""
+def _close(end: Stopped, trainer: Trainer, ranks: ProcessGroup, code: int) -> int:
+    """Print how the run ended. Returns the exit code: ``code`` if it was interrupted."""
     from lapsr_cli.cli.console import say
 
     if ranks.is_main:
@@ -432,7 +433,7 @@ def _close(end: Stopped, trainer: Trainer, ranks: ProcessGroup) -> int:
                 f"{end.reason}: saved iteration {end.iteration} to {folder.last};"
                 " run the same command again to resume"
             )
-    return INTERRUPTED if end.reason == "interrupted" else 0
+    return code if end.reason == "interrupted" else 0
 
 
 def _scales(text: str) -> tuple[int, ...]:

@@ -17,7 +17,6 @@ from lapsr_cli.cli.upscale_options import UpscaleOptions
 from lapsr_cli.cli.upscale_session import UpscaleSession
 
 if TYPE_CHECKING:
-    from lapsr_cli.batch.planning import Plan
     from lapsr_cli.upscaler import Upscaler
 
 
@@ -240,9 +239,12 @@ def _upscale(options: UpscaleOptions) -> int:
     from lapsr_cli.batch.limits import check_targets
     from lapsr_cli.batch.planning import plan
     from lapsr_cli.batch.provenance import Provenance, Records, compare
+    from lapsr_cli.batch.report import REPORT
     from lapsr_cli.cli.console import show_log
     from lapsr_cli.device.memory import keep_freed_memory
+    from lapsr_cli.files import sweep
     from lapsr_cli.image_io import configure_pillow
+    from lapsr_cli.outputs import check_output, prepare_folder
 
     keep_freed_memory()
     configure_pillow()
@@ -251,6 +253,8 @@ def _upscale(options: UpscaleOptions) -> int:
     options.tiling()  # for its errors: a wrong value is reported before any file is read
     limits = options.limits()
     todo = plan(selection)
+    if options.report_file is not None and not options.dry_run:
+        check_output(options.report_file, "--report", REPORT)
     upscalers = options.upscalers()
     check_targets(selection.targets, upscalers[0].config.scales, cascade=options.cascade)
     provenance = Provenance.of(upscalers[0], selection.encoding, tta=options.tta)
@@ -259,7 +263,8 @@ def _upscale(options: UpscaleOptions) -> int:
     _report_differing(differing)
     if options.dry_run:
         return show_forecast(todo, upscalers[0], selection, limits, as_json=options.as_json)
-    _prepare_outputs(options, todo)
+    prepare_folder(options.output, "-o/--output")
+    sweep(todo.folders)
     _introduce(upscalers)
     warn_if_disk_is_short(todo, upscalers[0], selection, limits)
     with stop_signal("stopping after the pictures in progress; Ctrl-C again stops at once") as stop:
@@ -277,22 +282,6 @@ def _report_differing(results: Mapping[Path, str]) -> None:
             f"warning: {counted(len(results), 'existing result')} kept that this run would make"
             f" differently, such as {path}, made {made}; --if-exists overwrite makes them again"
         )
-
-
-def _prepare_outputs(options: UpscaleOptions, todo: Plan) -> None:
-    """Create the output folders and remove leftovers. Raises UsageError if they are unusable."""
-    from lapsr_cli.batch.planning import prepare_folder
-    from lapsr_cli.batch.report import check_place
-    from lapsr_cli.cli.console import say
-    from lapsr_cli.files import sweep
-    from lapsr_cli.text import counted
-
-    prepare_folder(options.output, "-o/--output")
-    if options.report_file is not None:
-        prepare_folder(options.report_file.parent, "--report")
-        check_place(options.report_file)
-    if removed := sweep({path.parent for job in todo.jobs for path in job.outputs.values()}):
-        say(f"removed {counted(removed, 'incomplete file')} left behind by a killed run")
 
 
 def _introduce(upscalers: Sequence[Upscaler]) -> None:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 import time
-from collections.abc import Callable
+from contextlib import closing
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 import click
 
-from lapsr_cli.errors import INTERRUPTED, LapsrError
+from lapsr_cli.errors import INTERRUPTED, LapsrError, ResourceError
 
 if TYPE_CHECKING:
     from lapsr_cli.batch.limits import Limits
     from lapsr_cli.batch.planning import Plan, Selection
     from lapsr_cli.batch.provenance import Provenance, Records
     from lapsr_cli.batch.report import Outcome, Report
+    from lapsr_cli.cli.interrupts import Stop
     from lapsr_cli.cli.upscale_options import UpscaleOptions
     from lapsr_cli.upscaler import Upscaler
 
@@ -27,8 +27,8 @@ __all__ = ["UpscaleSession"]
 class UpscaleSession:
     """Processes a plan and reports every outcome; the report is written however the run ends.
 
-    ``provenance``: what every result is made with, which is added to ``records``. ``stop``: whether
-    the user asked to stop; no picture is started after that.
+    ``provenance``: what every result is made with, which is added to ``records``. ``stop``: once it
+    says so, no picture is started.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class UpscaleSession:
         upscalers: list[Upscaler],
         provenance: Provenance,
         records: Records,
-        stop: Callable[[], bool],
+        stop: Stop,
     ) -> None:
         from lapsr_cli.batch.report import Report
 
@@ -68,16 +68,15 @@ class UpscaleSession:
             self.code = error.exit_code
             say(f"stopped: {self._summary(todo)}")
             raise
+        except MemoryError:
+            self.code = ResourceError.exit_code
+            raise
         except KeyboardInterrupt:
             self.code = INTERRUPTED
             say(f"interrupted: {self._summary(todo)}")
-            self._write_report()
-            sys.stdout.flush()
-            # A pass of the network cannot be cancelled, and a normal exit would wait for it.
-            os._exit(INTERRUPTED)
         else:
-            self.code = INTERRUPTED if self.stop() else self.report.exit_code
             say(f"{self._ending()}{self._summary(todo)}")
+            self.code = self.stop.exit_code if self.stop() else self.report.exit_code
         finally:
             self._write_report()
         return self.code
@@ -86,19 +85,28 @@ class UpscaleSession:
         from lapsr_cli.batch import pipeline
         from lapsr_cli.cli.console import PictureBar
 
+        finished: SimpleQueue[Outcome | None] = SimpleQueue()
         for outcome in todo.settled:
             self._settle(outcome)
         with PictureBar(len(todo.jobs)) as bar:
-            for outcome in pipeline.run(
+            outcomes = pipeline.run(
                 todo.jobs,
                 self.upscalers,
                 self.selection,
                 limits=self.limits,
                 advance=bar.advance,
                 stop=lambda: self.stop() or self.failed_fast,
-            ):
-                bar.settle(outcome)
-                self._settle(outcome)
+                finished=finished,
+            )
+            try:
+                with closing(outcomes):
+                    for outcome in outcomes:
+                        self._settle(outcome)
+                        bar.settle(outcome)
+            finally:
+                while not finished.empty():  # if the run was given up
+                    if (last := finished.get()) is not None:
+                        self.report.add(last)
 
     def _settle(self, outcome: Outcome) -> None:
         """Add an outcome to the report and print what the options ask for."""
@@ -129,7 +137,7 @@ class UpscaleSession:
 
     def _write_report(self) -> None:
         from lapsr_cli import __version__
-        from lapsr_cli.files import atomic_write
+        from lapsr_cli.outputs import open_output
 
         if self.options.report_file is None:
             return
@@ -138,8 +146,8 @@ class UpscaleSession:
             "models": list(self.upscalers[0].runner.runtimes),
             "devices": [str(upscaler.device) for upscaler in self.upscalers],
             "scales": [target.label for target in self.selection.targets],
-            "interrupted": bool(self.stop()),
+            "interrupted": self.stop(),
         }
         content = self.report.to_json(about, time.monotonic() - self.start, self.code)
-        with atomic_write(self.options.report_file) as file:
+        with open_output(self.options.report_file) as file:
             file.write(json.dumps(content, indent=1).encode())

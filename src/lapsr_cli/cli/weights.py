@@ -269,7 +269,12 @@ def import_file(
     its tensors; --depth, --channels and --skip then describe the rest of the network.
     """
     from lapsr_cli import weights as models
+    from lapsr_cli.cli.console import show_log
+    from lapsr_cli.weights.destination import check_destination
 
+    show_log()
+    if output is not None:
+        check_destination(output)
     click.echo(models.import_file(file, output, _config(depth, recursions, channels, skip)))
 
 
@@ -307,8 +312,12 @@ def export(model: str, output: Path, offline: bool) -> None:
     outputs are x2, x4 and x8, one for each scale of the model. ONNX needs lapsr-cli[onnx].
     """
     from lapsr_cli import weights as models
+    from lapsr_cli.cli.console import show_log
+    from lapsr_cli.weights.destination import check_destination
     from lapsr_cli.weights.export import export as write
 
+    show_log()
+    check_destination(output, (".safetensors", ".onnx"))
     path = models.obtain(model, offline=offline)
     write(models.read_file(path), output, source=str(path))
     click.echo(output)
@@ -331,7 +340,11 @@ def calibrate(model: str, output: Path, offline: bool) -> None:
     generated patterns as demanding as pictures get, so no pictures are needed.
     """
     from lapsr_cli import weights as models
+    from lapsr_cli.cli.console import show_log
+    from lapsr_cli.weights.destination import check_destination
 
+    show_log()
+    check_destination(output)
     models.calibrate(models.obtain(model, offline=offline), output)
     click.echo(output)
 

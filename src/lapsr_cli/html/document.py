@@ -8,14 +8,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from lapsr_cli.html.palette import DARK, LIGHT
+from lapsr_cli.outputs import Kind
 from lapsr_cli.text import printable
 
-__all__ = ["Section", "document", "render"]
+__all__ = ["PAGE", "Section", "document", "render"]
+
+_MARK = b'<meta name="generator" content="lapsr">'
+"""In the head of every page."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +61,14 @@ def document(
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         )
     )
+
+
+def _is_page(path: Path) -> bool:
+    with path.open("rb") as file:
+        return _MARK in file.read(1024)
+
+
+PAGE = Kind("a page of lapsr", _is_page)
 
 
 def render(template: str, values: Mapping[str, object]) -> Markup:

@@ -283,16 +283,23 @@ def _versions() -> dict[str, str]:
 
 
 def _git() -> dict[str, Any] | None:
-    """The commit of lapsr's source and whether it has uncommitted changes; None if installed."""
+    """The commit of lapsr's source and whether it has uncommitted changes; None if installed.
+
+    An environment may lie in a checkout of something else, which does not track what is in it.
+    """
     try:
-        commit, changes = (
+        _, commit, changes = (
             subprocess.run(
                 ["git", "-C", str(Path(__file__).parent), *arguments],
                 capture_output=True,
                 text=True,
                 check=True,
             ).stdout.strip()
-            for arguments in (["rev-parse", "HEAD"], ["status", "--porcelain", "."])
+            for arguments in (
+                ["ls-files", "--error-unmatch", Path(__file__).name],
+                ["rev-parse", "HEAD"],
+                ["status", "--porcelain", "."],
+            )
         )
     except (OSError, subprocess.CalledProcessError):
         return None

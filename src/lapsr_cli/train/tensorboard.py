@@ -22,6 +22,10 @@ class TensorBoardWriter:
             ) from error
         self._writer = SummaryWriter(str(folder))
 
+    def close(self) -> None:
+        """Write what is buffered."""
+        self._writer.close()
+
     def add(self, event: Step | Validated | Stopped) -> None:
         """Write the values of an event; steps count only if they are logged."""
         add, at = self._writer.add_scalar, event.iteration

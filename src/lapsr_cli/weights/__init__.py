@@ -190,8 +190,8 @@ def import_file(path: Path, output: Path | None = None, config: PyramidConfig | 
     """Convert a weights file; return the value for ``-m``: a name in the cache, or ``output``.
 
     One of the authors' files gets its name in the manifest, any other file its own name. Raises
-    WeightsError, also if another model has that name and is intact, and UsageError for a bad
-    ``output``.
+    WeightsError, also if another model has that name and is intact, and UsageError if there is no
+    file.
     """
     if not os.path.isfile(path):
         raise UsageError(f"{path}: no such file")
@@ -214,7 +214,7 @@ def import_file(path: Path, output: Path | None = None, config: PyramidConfig | 
 def calibrate(path: Path, output: Path) -> None:
     """Write the weights of ``path`` to ``output`` with their ranges, which int8 needs.
 
-    Raises WeightsError, and UsageError for a bad ``output``.
+    Raises WeightsError.
     """
     weights = read_file(path)
     _write(weights.with_ranges(ranges_of(_tried(weights, path))), output)
@@ -235,8 +235,6 @@ def _is_intact(name: str) -> bool:
 
 
 def _write(weights: Weights, output: Path) -> None:
-    if output.suffix != ".safetensors":
-        raise UsageError(f"-o/--output {output}: must end in .safetensors")
     try:
         write_safetensors(weights, output)
     except OSError as error:

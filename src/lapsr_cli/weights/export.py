@@ -14,12 +14,14 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor, nn
 
-from lapsr_cli.errors import ResourceError, UsageError, WeightsError
-from lapsr_cli.files import atomic_write
+from lapsr_cli.errors import ResourceError, WeightsError
 from lapsr_cli.network.pyramid import LaplacianPyramid
+from lapsr_cli.outputs import open_output
 from lapsr_cli.weights.serialization import Weights, write_safetensors
 
-__all__ = ["export", "to_onnx"]
+__all__ = ["export", "is_onnx", "to_onnx"]
+
+_PRODUCER = "lapsr"
 
 _CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 
@@ -28,19 +30,17 @@ def export(weights: Weights, path: Path, *, source: str) -> None:
     """Write ``weights`` to ``path``, in the format of its suffix. ``source``: named in errors.
 
     ONNX: input ``luma`` (1, 1, H, W) in [0, 1] with dynamic H and W; outputs ``x2``, ``x4``,
-    ``x8``, one for each scale s of the model, (1, 1, sH, sW). Raises UsageError for other suffixes,
-    ResourceError if the extra [onnx] is not installed, WeightsError if the file cannot be written.
+    ``x8``, one for each scale s of the model, (1, 1, sH, sW). Raises ResourceError if the extra
+    [onnx] is not installed, WeightsError if the file cannot be written.
     """
     model = weights.model(source)
     try:
-        if path.suffix == ".safetensors":
-            write_safetensors(weights, path)
-        elif path.suffix == ".onnx":
+        if path.suffix == ".onnx":
             graph = to_onnx(model)
-            with atomic_write(path) as file:
+            with open_output(path) as file:
                 file.write(graph)
         else:
-            raise UsageError(f"-o/--output {path}: must end in .safetensors or .onnx")
+            write_safetensors(weights, path)
     except OSError as error:
         raise WeightsError(f"-o/--output {path}: {error.strerror or error}") from error
 
@@ -86,7 +86,17 @@ def to_onnx(
             dynamic_shapes=None if size else (dynamic,),
         )
     assert program is not None
-    return bytes(program.model_proto.SerializeToString())
+    graph = program.model_proto
+    graph.producer_name = _PRODUCER
+    return bytes(graph.SerializeToString())
+
+
+def is_onnx(path: Path) -> bool:
+    """Whether a file is what `to_onnx` gives: its second field is the producer."""
+    version, producer = b"\x08", bytes([0x12, len(_PRODUCER)]) + _PRODUCER.encode()
+    with path.open("rb") as file:
+        start = file.read(2 + len(producer))
+    return start.startswith(version) and start.endswith(producer)
 
 
 @contextmanager

@@ -22,11 +22,11 @@ from safetensors.torch import save
 from torch import Tensor
 
 from lapsr_cli.errors import UsageError, WeightsError, WeightsMismatch
-from lapsr_cli.files import atomic_write
 from lapsr_cli.network.pyramid import LaplacianPyramid, PyramidConfig
+from lapsr_cli.outputs import open_output
 from lapsr_cli.weights.recognition import recognize
 
-__all__ = ["Weights", "read_pth", "read_safetensors", "write_safetensors"]
+__all__ = ["Weights", "is_safetensors", "read_pth", "read_safetensors", "write_safetensors"]
 
 _METADATA_KEY = "lapsr"
 _FORMAT = 1
@@ -106,8 +106,17 @@ def write_safetensors(weights: Weights, path: Path) -> None:
     tensors = {
         name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.tensors.items()
     }
-    with atomic_write(path) as file:
+    with open_output(path) as file:
         file.write(save(tensors, metadata={_METADATA_KEY: json.dumps(about, sort_keys=True)}))
+
+
+def is_safetensors(path: Path) -> bool:
+    """Whether a file is what `write_safetensors` gives. Raises OSError."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return _METADATA_KEY in (file.metadata() or {})
+    except SafetensorError:
+        return False
 
 
 def read_safetensors(path: Path, config: PyramidConfig | None = None) -> Weights:
