@@ -91,7 +91,7 @@ def _mode(path: Path) -> int | None:
     """Type and permissions of what is at ``path``, links followed; None if there is nothing."""
     try:
         return path.stat().st_mode
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 

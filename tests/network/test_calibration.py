@@ -233,7 +233,7 @@ def test_calibrate_writes_a_model_for_int8(
     ("output", "code", "problem"),
     [
         ("a.onnx", 2, "-o/--output a.onnx: must end in .safetensors"),
-        ("{file}/a.safetensors", 4, "-o/--output {file}/a.safetensors: "),
+        ("{file}/a.safetensors", 2, "-o/--output {file}: "),
     ],
 )
 def test_calibrate_refuses_outputs_it_cannot_write(

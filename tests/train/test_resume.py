@@ -351,3 +351,15 @@ def test_a_damaged_run_is_an_error_of_one_line_and_not_changed(
     assert ran.code == 1
     assert str(run / name) in error_line(ran)
     assert contents(run) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX pipes")
+def test_a_reader_that_goes_stops_a_run_with_a_checkpoint(drawn: Drawn, tmp_path: Path) -> None:
+    process = start(tmp_path / "run", drawn)
+    wait_for_record(process, tmp_path / "run", '"iteration": 3,')
+    for stream in (process.stdout, process.stderr):
+        assert stream is not None
+        stream.close()
+    assert process.wait(60) == 141
+    saved = checkpoint.read(tmp_path / "run" / "checkpoints" / "last.pt").progress
+    assert 3 <= saved.iteration < LONG

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 import torch
 
+from lapsr_cli.train import setup
 from tests.conftest import draw, unprivileged
 from tests.train.runs import (
     SMALL_FLAGS,
@@ -164,3 +168,36 @@ def test_a_folder_without_write_permission(lapsr: Lapsr, drawn: Drawn) -> None:
     line = error_line(ran)
     assert line.startswith(f"lapsr: {place / 'run'}")
     assert line.endswith("Permission denied")
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_the_commit_is_that_of_lapsr(tmp_path: Path) -> None:
+    """And not that of the repository in which lapsr's environment lies."""
+    package = Path(setup.__file__).parents[1]
+    site = tmp_path / "project" / ".venv" / "site"
+    shutil.copytree(package, site / "lapsr_cli", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "project" / "own.py").touch()
+
+    def git(*arguments: str) -> None:
+        who = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+        folder = str(tmp_path / "project")
+        subprocess.run(["git", "-C", folder, *who, *arguments], check=True, capture_output=True)
+
+    def recorded() -> object:
+        """By the copy of the module."""
+        copy = site / "lapsr_cli" / "train" / "setup.py"
+        spec = importlib.util.spec_from_file_location("copied_setup", copy)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules["copied_setup"] = module
+        spec.loader.exec_module(module)
+        return module._git()
+
+    git("init")
+    git("add", "own.py")
+    git("commit", "-m", "first")
+    assert recorded() is None
+    git("add", ".")
+    git("commit", "-m", "second")
+    assert isinstance(recorded(), dict)

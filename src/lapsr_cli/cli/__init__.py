@@ -13,7 +13,7 @@ from lapsr_cli import __version__
 from lapsr_cli.cli.bench import bench
 from lapsr_cli.cli.compare import compare
 from lapsr_cli.cli.help_groups import HelpGroup, examples
-from lapsr_cli.cli.streams import OutputClosed, flush_streams, guard_streams
+from lapsr_cli.cli.streams import OutputClosed, guard_streams
 from lapsr_cli.cli.train import train
 from lapsr_cli.cli.upscale import upscale
 from lapsr_cli.cli.weights import weights
@@ -80,11 +80,11 @@ def main() -> NoReturn:
 
 
 def _leave(code: int) -> NoReturn:
-    """End the process now, whatever is still computed or cannot be printed."""
-    flushed = flush_streams()
-    if flushed and threading.active_count() == 1:
+    """End the process. All that could be printed has been flushed."""
+    if code == 0 and threading.active_count() == 1:
         sys.exit(code)
-    # The interpreter would wait for a pass of the network, or abort in a thread inside torch.
+    # The interpreter would wait for a pass of the network, abort in a thread inside torch, or fail
+    # to flush what could not be printed.
     os._exit(code)
 
 

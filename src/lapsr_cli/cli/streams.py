@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-__all__ = ["OutputClosed", "flush_streams", "guard_streams", "watch_readers"]
+__all__ = ["OutputClosed", "guard_streams", "watch_readers"]
 
 
 class OutputClosed(BaseException):
@@ -92,14 +92,3 @@ def watch_readers() -> Iterator[Callable[[], bool]]:
         yield lambda: _readers.gone
     finally:
         _readers.watched = False
-
-
-def flush_streams() -> bool:
-    """Write what is buffered; False if that is not possible, on a full disk for example."""
-    try:
-        for stream in (sys.stdout, sys.stderr):
-            if stream is not None:
-                stream.flush()
-    except (OSError, OutputClosed, KeyboardInterrupt):
-        return False
-    return True
