@@ -28,6 +28,17 @@ def png_of(
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*each) for each in chunks)
 
 
+def bmp(samples: NDArray[np.uint8]) -> bytes:
+    """A BMP of (H, W, 4) samples, red first, with masks for all four (BITMAPV4HEADER)."""
+    height, width, _ = samples.shape
+    masks = struct.pack("<4I", 0xFF, 0xFF00, 0xFF0000, 0xFF000000)
+    size = (108).to_bytes(4, "little")
+    header = size + struct.pack("<iiHHIIiiII", width, -height, 1, 32, 3, 0, 0, 0, 0, 0) + masks
+    start = 14 + 108
+    head = b"BM" + struct.pack("<IHHI", start + samples.nbytes, 0, 0, start)
+    return head + header.ljust(108, b"\0") + samples.tobytes()
+
+
 def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["counted", "one_line", "printable"]
+__all__ = ["counted", "one_line", "printable", "typed"]
 
 
 def printable(path: Path | str) -> str:
@@ -15,6 +15,12 @@ def printable(path: Path | str) -> str:
 def one_line(error: BaseException) -> str:
     """The message of an exception on one line, or its type if there is none."""
     return printable(" ".join(str(error).split())) or type(error).__name__
+
+
+def typed(error: BaseException) -> str:
+    """The type and the message of an exception on one line: "KeyError: 'a'"."""
+    name, message = type(error).__name__, one_line(error)
+    return f"{name} without a message" if message == name else f"{name}: {message}"
 
 
 def counted(number: int, noun: str) -> str:

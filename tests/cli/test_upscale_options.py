@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import zlib
 from collections.abc import Callable
 from dataclasses import fields
@@ -24,6 +25,7 @@ from lapsr_cli.cli.upscale_options import UpscaleOptions
 from lapsr_cli.pixels.resize import resize
 from lapsr_cli.text import counted
 from lapsr_cli.weights.manifest import manifest
+from tests import drawn_files
 from tests.conftest import Ran, draw, results_in, run_lapsr
 
 Lapsr = Callable[..., Ran]
@@ -144,6 +146,40 @@ def test_transparent_pictures_asked_for_as_jpeg_become_png(upscale: Lapsr, tmp_p
     ran = upscale("-f", "jpg")
     assert "0 done (0 files), 2 skipped" in ran.err
     assert "warning" not in ran.err
+
+
+def test_transparent_pictures_keep_their_format_or_become_png(
+    upscale: Lapsr, tmp_path: Path
+) -> None:
+    """By content: a BMP with alpha, a PNG under the name of a JPEG."""
+    clear = half_clear(tmp_path / "in" / "clear.png")
+    shutil.copy(clear, tmp_path / "in" / "named.jpg")
+    samples = np.random.default_rng(0).integers(0, 256, (6, 8, 4), np.uint8)
+    (tmp_path / "in" / "alpha.bmp").write_bytes(drawn_files.bmp(samples))
+    draw(tmp_path / "in" / "solid.bmp")
+    ran = upscale()
+    assert ran.code == 0, ran.err
+    expected = ["alpha_x2.png", "clear_x2.png", "named_x2.png", "solid_x2.bmp"]
+    assert names(tmp_path / "out") == expected
+    assert "alpha.bmp: transparent: written as PNG, not BMP" in ran.err
+    assert "named.jpg: transparent: written as PNG, not JPEG" in ran.err
+
+
+def test_a_file_whose_suffix_is_none_is_judged_by_its_content(
+    lapsr: Lapsr, tmp_path: Path, tiny: Path
+) -> None:
+    (tmp_path / "empty.txt").touch()
+    (tmp_path / "text.txt").write_text("no picture")
+    draw(tmp_path / "a.png").rename(tmp_path / "picture.txt")
+    for name, reason in (
+        ("empty", "empty file"),
+        ("text", "not a JPEG, PNG"),
+        ("picture", "cannot write .txt; give -f"),
+    ):
+        path = tmp_path / f"{name}.txt"
+        ran = lapsr("upscale", path, "-s", "2", "-m", tiny, "-o", tmp_path / "out")
+        assert ran.code == 1
+        assert f"{path}: {reason}" in ran.err
 
 
 def test_bits_that_are_lost_are_said(upscale: Lapsr, tmp_path: Path) -> None:

@@ -607,6 +607,17 @@ def test_heic_is_read(tmp_path: Path) -> None:
     assert (probe(path).height, probe(path).width) == back.frames[0].pixels.shape[:2]
 
 
+def test_further_pictures_of_a_heic_are_named(tmp_path: Path) -> None:
+    heif = pytest.importorskip("pillow_heif")
+    file = heif.from_pillow(Image.fromarray(smooth(48, 64, 3)))
+    file.save(tmp_path / "one.heic")
+    file.add_from_pillow(Image.new("RGB", (32, 32)))
+    file.save(tmp_path / "two.heic")
+    one, two = (read(tmp_path / f"{name}.heic") for name in ("one", "two"))
+    assert np.array_equal(one.frames[0].pixels, two.frames[0].pixels)
+    assert (one.warnings, two.warnings) == ((), ("1 further picture in it dropped",))
+
+
 def test_the_size_of_a_heic_is_checked_before_it_is_decoded(tmp_path: Path) -> None:
     """Its coded pixels are zeros: decoding them fails, but not because of the limit."""
     heif = pytest.importorskip("pillow_heif")

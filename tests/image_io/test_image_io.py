@@ -21,6 +21,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from lapsr_cli.errors import UnreadablePicture, UnwritablePicture
 from lapsr_cli.image_io import READABLE, SUFFIXES, Photo, probe, read, write
+from lapsr_cli.image_io.damage import as_unreadable
 from lapsr_cli.pixels.picture import Picture
 from tests import drawn_files
 from tests.conftest import draw
@@ -88,6 +89,43 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
         read(tmp_path / "text.png")
     with pytest.raises(UnreadablePicture, match=r"gone\.png: No such file"):
         read(tmp_path / "gone.png")
+
+
+def test_no_message_is_the_name_of_a_decoders_exception(tmp_path: Path) -> None:
+    """JPEGs of which no header is left, and pictures of palette entries without a palette."""
+    raw = b"\0\1\2\3" * 2
+    entries = {"no": None, "an_empty": b"", "a_partial": bytes(10), "a_long": bytes(771)}
+    cases = {
+        f"{name}_palette.png": drawn_files.png_of(
+            3, 2, 8, 3, raw, *([] if palette is None else [(b"PLTE", palette)])
+        )
+        for name, palette in entries.items()
+    }
+    cases["late_palette.png"] = (
+        cases["no_palette.png"][:-12]
+        + drawn_files.chunk(b"PLTE", bytes(9))
+        + drawn_files.chunk(b"IEND", b"")
+    )
+    cases |= {"end.jpg": b"\xff\xd8\xff\xd9", "junk.jpg": bytes([0xFF, 0xD8, 0xFF]) + bytes(99)}
+    for name, content in cases.items():
+        (tmp_path / name).write_bytes(content)
+        reason = refusal(tmp_path / name).removeprefix(f"{tmp_path / name}: ")
+        assert ("palette" in reason) is ("palette" in name)
+        assert "Error" not in reason
+    (tmp_path / "palette.png").write_bytes(
+        drawn_files.png_of(3, 2, 8, 3, raw, (b"PLTE", bytes(range(12))))
+    )
+    assert read(tmp_path / "palette.png").frames[0].pixels[0].tolist() == [
+        [3, 4, 5],
+        [6, 7, 8],
+        [9, 10, 11],
+    ]
+
+
+def test_an_exception_without_a_message_is_named_once(tmp_path: Path) -> None:
+    with pytest.raises(UnreadablePicture) as caught, as_unreadable(tmp_path / "a.png"):
+        raise AssertionError
+    assert str(caught.value) == f"{tmp_path}/a.png: damaged (AssertionError without a message)"
 
 
 def refusal(path: Path) -> str:
@@ -205,15 +243,6 @@ def test_any_name_the_system_allows(tmp_path: Path, name: bytes, suffix: str) ->
         read(path)
     assert "\n" not in str(caught.value)
     assert str(caught.value).encode()  # can be printed
-
-
-def test_only_the_first_picture_of_a_phones_jpeg(tmp_path: Path) -> None:
-    frames = [Image.new("RGB", (16, 16), (200, 30, 10)), Image.new("RGB", (8, 8))]
-    frames[0].save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=frames[1:])
-    back = read(tmp_path / "a.jpg")
-    assert (back.form, len(back.frames)) == ("JPEG", 1)
-    assert np.abs(back.frames[0].pixels.astype(int) - (200, 30, 10)).max() < 6
-    assert probe(tmp_path / "a.jpg").frames == 1
 
 
 def test_many_threads_read_and_write_at_once(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def plan(selection: Selection) -> Plan:
         try:
             job, existing = _job(source, wanted, *endings[source], selection.if_exists)
         except PictureError as error:
-            settled.append(_failed(source, f"{source.path}: {error}"))
+            settled.append(_failed(source, str(error)))
             continue
         if existing:
             kept[source.path] = existing
@@ -132,13 +132,16 @@ def _job(
 ) -> tuple[Job, Mapping[Target, Path]]:
     """What is to be made of a picture, and which of its results exist and stay.
 
-    Raises PictureError, without the picture's name, if its results cannot be written.
+    Raises PictureError, naming the picture, if its results cannot be written.
     """
     if suffix.lower() not in SUFFIXES:
-        raise UnwritablePicture(f"cannot write {suffix or 'a file without suffix'}; give -f")
+        image_io.probe(source.path)  # the content is told first, if that is no picture
+        unknown = suffix or "a file without suffix"
+        raise UnwritablePicture(f"{source.path}: cannot write {unknown}; give -f")
     existing = {target: path for target, path in wanted.items() if os.path.lexists(path)}
     if existing and if_exists == "error":
-        raise UnwritablePicture(f"{next(iter(existing.values()))} exists already")
+        there = next(iter(existing.values()))
+        raise UnwritablePicture(f"{source.path}: {there} exists already")
     if if_exists == "overwrite":
         return Job(source, wanted, notes), {}
     kept = {target: path for target, path in existing.items() if image_io.is_complete(path)}
@@ -149,19 +152,19 @@ def _job(
 
 def _ending(source: Source, selection: Selection) -> tuple[str, tuple[str, ...]]:
     """The suffix of a picture's outputs, and why it is not what was asked for."""
-    suffix = source.relative.suffix
-    if selection.form == "auto":
-        return image_io.suffix_for(suffix), ()
     asked = f".{selection.form}"
-    if image_io.holds_alpha(asked) or selection.encoding.background is not None:
+    if selection.form == "auto":
+        asked = image_io.suffix_for(source.relative.suffix)
+    form = SUFFIXES.get(asked.lower())
+    if form is None or image_io.holds_alpha(asked) or selection.encoding.background is not None:
         return asked, ()
     try:
-        transparent = image_io.probe(source.path).channels in (2, 4)
+        transparent = image_io.is_transparent(source.path)
     except PictureError:
         return asked, ()  # reading it says what is wrong
     if not transparent:
         return asked, ()
-    return ".png", (f"transparent: written as PNG, not {SUFFIXES[asked]} (or give --background)",)
+    return ".png", (f"transparent: written as PNG, not {form} (or give --background)",)
 
 
 def _failed(source: Source, message: str) -> Outcome:

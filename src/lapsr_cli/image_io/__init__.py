@@ -24,7 +24,7 @@ from lapsr_cli.image_io.formats import (
 from lapsr_cli.image_io.photo import Header, Metadata, Photo, Timing
 from lapsr_cli.image_io.pil import from_pil, to_pil
 from lapsr_cli.image_io.pil_files import configure_pillow
-from lapsr_cli.image_io.probing import probe
+from lapsr_cli.image_io.probing import is_transparent, probe
 from lapsr_cli.image_io.reading import MAX_PIXELS, read
 from lapsr_cli.image_io.writing import losses, write
 
@@ -46,6 +46,7 @@ __all__ = [
     "holds_depth",
     "holds_frames",
     "is_complete",
+    "is_transparent",
     "losses",
     "probe",
     "read",

@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from lapsr_cli.errors import UnreadablePicture
-from lapsr_cli.text import one_line, printable
+from lapsr_cli.text import one_line, printable, typed
 
 __all__ = ["Damaged", "as_unreadable"]
 
@@ -39,5 +39,4 @@ def as_unreadable(path: Path) -> Iterator[None]:
         raise UnreadablePicture(f"{name}: {reason}") from error
     # Decoders raise all kinds of exceptions for damaged files.
     except Exception as error:
-        reason = f"{type(error).__name__}: {one_line(error)}"
-        raise UnreadablePicture(f"{name}: damaged ({reason})") from error
+        raise UnreadablePicture(f"{name}: damaged ({typed(error)})") from error

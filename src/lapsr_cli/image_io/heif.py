@@ -12,6 +12,7 @@ from lapsr_cli.image_io.decoded import Decoded, check_pixels
 from lapsr_cli.image_io.photo import Header
 from lapsr_cli.image_io.pil import picture_of
 from lapsr_cli.image_io.pil_files import metadata_of
+from lapsr_cli.text import counted
 
 if TYPE_CHECKING:
     from pillow_heif import HeifFile
@@ -38,8 +39,12 @@ def decode(data: bytes, max_pixels: int | None) -> Decoded:
     info = dict(primary.info)
     image: Image.Image = primary.to_pillow()
     image.info = info
-    warnings = (REDUCED_TO_8_BITS,) if exceeds_8_bits(data) else ()
-    return Decoded((picture_of(image),), True, metadata_of(image), orientation=1, warnings=warnings)
+    warnings = [REDUCED_TO_8_BITS] if exceeds_8_bits(data) else []
+    if len(primary) > 1:
+        warnings.append(f"{counted(len(primary) - 1, 'further picture')} in it dropped")
+    return Decoded(
+        (picture_of(image),), True, metadata_of(image), orientation=1, warnings=tuple(warnings)
+    )
 
 
 def exceeds_8_bits(data: bytes) -> bool:

@@ -11,6 +11,7 @@ from lapsr_cli.errors import UnwritablePicture
 from lapsr_cli.image_io import icc, iptc
 from lapsr_cli.image_io.decoded import Decoded, check_pixels
 from lapsr_cli.image_io.encoding import Encoding
+from lapsr_cli.image_io.jpeg_stream import dropped_after
 from lapsr_cli.image_io.photo import Metadata, Photo
 from lapsr_cli.image_io.pil import picture_of
 from lapsr_cli.image_io.pil_files import metadata_of, open_image, save
@@ -24,7 +25,7 @@ _EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/"
 
 def decode(data: bytes, max_pixels: int | None) -> Decoded:
     """Decode the first image of a file; CMYK becomes RGB. Raises UnreadablePicture."""
-    with open_image(data, "JPEG", "MPO") as image:
+    with open_image(data, "JPEG") as image:
         check_pixels(image.height, image.width, 1, max_pixels)
         image.load()
         metadata, faults = _metadata(image)
@@ -38,6 +39,7 @@ def decode(data: bytes, max_pixels: int | None) -> Decoded:
             picture = image
         if any(content.startswith(_EXTENDED_XMP) for _, content in _segments(image)):
             warnings.append("extended XMP dropped")
+        warnings += dropped_after(data)
         return Decoded(
             (picture_of(picture),), True, metadata, warnings=tuple(warnings), faults=faults
         )

@@ -36,14 +36,14 @@ def configure_pillow() -> None:
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
-def open_image(source: bytes | IO[bytes], form: str, *others: str) -> Image.Image:
-    """Open a file of one of the formats, from its bytes or an open file; only the header is read.
+def open_image(source: bytes | IO[bytes], form: str) -> Image.Image:
+    """Open a file of a format, from its bytes or an open file; only the header is read.
 
     Raises UnreadablePicture, and whatever Pillow raises for damaged files.
     """
     file = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
-        return Image.open(file, formats=[form, *others])
+        return Image.open(file, formats=[form])
     except UnidentifiedImageError as error:
         raise UnreadablePicture(
             f"damaged (starts like a {form} file but cannot be parsed as one)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
@@ -44,7 +45,8 @@ def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def check(data: bytes) -> None:
-    """Raise Damaged for a truncated file, or a critical chunk whose checksum is wrong.
+    """Raise Damaged for a truncated file, a missing palette, or a critical chunk whose checksum is
+    wrong.
 
     Pillow does not verify the checksums of pixel data, and would decode something else.
     """
@@ -60,8 +62,20 @@ def check(data: bytes) -> None:
         if critical and zlib.crc32(view[at + 4 : end]) != stated:
             raise Damaged(f"wrong checksum of its {kind.decode('latin-1')} chunk")
         if kind == b"IEND":
-            return
+            break
         at = end + 4
+    if data[25:26] == b"\3":
+        _check_palette(data)
+
+
+def _check_palette(data: bytes) -> None:
+    """Raise Damaged if a picture of palette entries has no palette before its pixels."""
+    before = itertools.takewhile(lambda chunk: chunk[0] != b"IDAT", chunks(data))
+    entries, partial = divmod(len(dict(before).get(b"PLTE", b"")), 3)
+    if not entries:
+        raise Damaged("it has no palette")
+    if partial or entries > 256:
+        raise Damaged("its palette is not of 1 to 256 colours")
 
 
 def reaches_pixels(data: bytes) -> bool:

@@ -15,10 +15,12 @@ from lapsr_cli.image_io.photo import Header
 from lapsr_cli.image_io.pil_files import frame_count, open_image
 from lapsr_cli.image_io.sniffing import form_of, open_regular
 
-__all__ = ["probe"]
+__all__ = ["is_transparent", "probe"]
 
 _BEGINNING = 1 << 16
 """Bytes read at first."""
+_MAGIC_BYTES = 256
+"""Bytes that tell the format."""
 _HEADER_FIRST = {"JPEG", "PNG", "BMP"}
 """Formats whose header tells everything; in the others, parts are elsewhere in the file."""
 
@@ -41,12 +43,17 @@ def probe(path: Path) -> Header:
             return heif.header(data)
         if form == "WEBP":
             image = webp.open_webp(data)
-        elif form == "JPEG":
-            image = open_image(file, "JPEG", "MPO")
         else:
             image = open_image(file if form in _HEADER_FIRST else data, form)
         with image:
             return _header(image, data, form)
+
+
+def is_transparent(path: Path) -> bool:
+    """Whether a file has alpha, by its header. Raises UnreadablePicture."""
+    with as_unreadable(path), open_regular(path) as file:
+        form = form_of(file.read(_MAGIC_BYTES))
+    return form != "JPEG" and probe(path).channels in (2, 4)
 
 
 def _header(image: Image.Image, data: bytes, form: str) -> Header:

@@ -16,7 +16,7 @@ from lapsr_cli.image_io.encoding import Encoding
 from lapsr_cli.image_io.formats import FORMATS, check_size, format_of
 from lapsr_cli.image_io.photo import Metadata, Photo
 from lapsr_cli.pixels.picture import Picture
-from lapsr_cli.text import one_line, printable
+from lapsr_cli.text import one_line, printable, typed
 
 __all__ = ["losses", "write"]
 
@@ -94,8 +94,7 @@ def write(photo: Photo, path: Path, encoding: Encoding | None = None) -> None:
         raise UnwritablePicture(f"{printable(path)}: not enough memory to encode it") from error
     # Encoders raise all kinds of exceptions; none of them concerns the other pictures.
     except Exception as error:
-        reason = f"{type(error).__name__}: {one_line(error)}"
-        raise UnwritablePicture(f"{printable(path)}: {reason}") from error
+        raise UnwritablePicture(f"{printable(path)}: {typed(error)}") from error
 
 
 def _fitted(photo: Photo, form: str, encoding: Encoding) -> Photo:
