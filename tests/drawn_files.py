@@ -61,7 +61,7 @@ MAKER_NOTE = bytes(range(256)) * 2 + b"odd"
 THUMBNAIL = b"\xff\xd8\xff\xdb" + b"old thumbnail" * 20 + b"\xff\xd9"
 
 
-def exif(order: str = "<", orientation: int = 6, *, thumbnail: bool = True) -> bytes:
+def exif(order: str = "<", orientation: int = 6, *, thumbnail: bytes = THUMBNAIL) -> bytes:
     """An EXIF block as a camera writes it, with all its directories."""
 
     def short(value: int) -> bytes:
@@ -111,8 +111,8 @@ def exif(order: str = "<", orientation: int = 6, *, thumbnail: bool = True) -> b
     block += ifd(order, gps_at, gps)
     if thumbnail:
         at = second_at + 2 + 24 + 4
-        pointers = [(0x0201, 4, 1, long(at)), (0x0202, 4, 1, long(len(THUMBNAIL)))]
-        block += ifd(order, second_at, pointers) + THUMBNAIL
+        pointers = [(0x0201, 4, 1, long(at)), (0x0202, 4, 1, long(len(thumbnail)))]
+        block += ifd(order, second_at, pointers) + thumbnail
     return block
 
 

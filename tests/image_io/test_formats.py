@@ -80,7 +80,7 @@ def test_every_kind_of_picture_round_trips(
 ) -> None:
     """Size, mode, depth, profile and orientation; the pixels too in lossless formats."""
     profile = drawn_files.icc(b"RGB " if picture.pixels.ndim == 3 else b"GRAY")
-    said = Metadata(icc_profile=profile, exif=drawn_files.exif("<", turned, thumbnail=False))
+    said = Metadata(icc_profile=profile, exif=drawn_files.exif("<", turned, thumbnail=b""))
     path = tmp_path / f"a{suffix}"
     given = photo(picture, metadata=said)
     write(given, path, Encoding(lossless=suffix == ".webp", background=WHITE))
@@ -593,7 +593,7 @@ def test_heic_is_read(tmp_path: Path) -> None:
     heif = pytest.importorskip("pillow_heif")
     pixels = smooth(48, 64, 3)
     path = tmp_path / "a.heic"
-    block = drawn_files.exif("<", 6, thumbnail=False)
+    block = drawn_files.exif("<", 6, thumbnail=b"")
     heif.from_pillow(Image.fromarray(pixels)).save(path, quality=95, exif=b"Exif\0\0" + block)
     back = read(path)
     assert (back.form, back.lossy) == ("HEIF", True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import struct
 import tracemalloc
@@ -14,11 +15,12 @@ import pytest
 import pyvips
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from lapsr_cli.errors import UnreadablePicture, UnwritablePicture
 from lapsr_cli.image_io import Encoding, Metadata, Photo, losses, probe, read, write
 from lapsr_cli.image_io import exif as block_of
+from lapsr_cli.image_io import exif_thumbnail as thumbnail_of
 from lapsr_cli.image_io import xmp as packet_of
 from lapsr_cli.image_io.damage import Damaged
 from lapsr_cli.image_io.ifd import Directory, layout_of
@@ -29,7 +31,7 @@ from tests.drawn_files import IPTC, MAKER_NOTE, THUMBNAIL, values
 
 SAID = Metadata(
     icc_profile=drawn_files.icc(),
-    exif=drawn_files.exif(orientation=1, thumbnail=False),
+    exif=drawn_files.exif(orientation=1, thumbnail=b""),
     xmp=drawn_files.xmp(1),
     iptc=IPTC,
     dpi=(300.0, 150.0),
@@ -113,7 +115,7 @@ def test_other_libraries_read_the_metadata(tmp_path: Path, suffix: str) -> None:
         assert inner[0x9286] == b"ASCII\0\0\0hello\0\0"
         assert found.get_ifd(0x8825)[2] == (47, 22, 11)
         assert found.get_ifd(0xA005)[1] == "R98"
-        assert found.get_ifd(1) == {}
+        assert found.get_ifd(ExifTags.IFD.IFD1) == {}
         if suffix in HOLDS_ALL:
             assert [round(float(value)) for value in image.info["dpi"]] == [300, 150]
         assert b"rdf:RDF" in image.info["xmp"]
@@ -223,7 +225,7 @@ def test_exif_orientation_is_applied_and_reset(
 def test_16_bit_orientation(tmp_path: Path, suffix: str, orientation: int) -> None:
     """The same as for 8 bits, including alpha."""
     deep = np.arange(12, dtype=np.uint16).reshape(3, 4) * 5000
-    said = Metadata(exif=drawn_files.exif(orientation=orientation, thumbnail=False))
+    said = Metadata(exif=drawn_files.exif(orientation=orientation, thumbnail=b""))
     path = tmp_path / f"a{suffix}"
     write(Photo((Picture(deep, deep // 2),), "PNG", False, said), path)
     content = path.read_bytes()
@@ -240,20 +242,78 @@ def test_16_bit_orientation(tmp_path: Path, suffix: str, orientation: int) -> No
 
 
 def test_exif_is_changed_in_place() -> None:
-    """No byte moves; only the orientation, a cleared pointer and the thumbnail differ."""
+    """No byte moves; only the orientation and the thumbnail, which is zeros, differ."""
     for order in "<>":
         block = drawn_files.exif(order)
         upright = block_of.upright(block)
-        assert len(upright) < len(block) - len(THUMBNAIL)
-        same = [a == b for a, b in zip(upright, block, strict=False)]
-        assert same.count(False) <= 1 + 4
-        (count,) = struct.unpack_from(order + "H", upright, 8)
-        assert upright[10 + 12 * count :][:4] == bytes(4), "no second directory"
+        before_thumbnail = len(block) - len(THUMBNAIL)
+        assert upright[before_thumbnail:] == bytes(len(THUMBNAIL))
+        pairs = zip(upright[:before_thumbnail], block[:before_thumbnail], strict=True)
+        assert [a == b for a, b in pairs].count(False) == 1
         resized = block_of.resized(upright, 30, 40)
         assert resized == upright, "the size it had"
         without = block_of.without_orientation(block)
         assert len(without) == len(block)
         assert values(without) == {k: v for k, v in values(block).items() if k != (0, 0x0112)}
+
+
+def jpeg(side: int, quality: int = 95) -> bytes:
+    pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=quality)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".avif"])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_the_thumbnail_shows_the_new_picture(tmp_path: Path, suffix: str, order: str) -> None:
+    """Upright, its longer side 160, in the place of the old one, which was longer."""
+    block = drawn_files.exif(order, 6, thumbnail=jpeg(100))
+    red_above = np.zeros((300, 600, 3), np.uint8)
+    red_above[:150] = (255, 0, 0)
+    Image.fromarray(np.rot90(red_above)).save(tmp_path / "a.jpg", exif=b"Exif\0\0" + block)
+    photo = read(tmp_path / "a.jpg")
+    assert photo.metadata.exif is not None
+    assert jpeg(100) not in photo.metadata.exif
+    write(photo, tmp_path / f"b{suffix}")
+    after = read(tmp_path / f"b{suffix}").metadata.exif
+    assert after is not None
+    assert len(after) < len(block)
+    with Image.open(tmp_path / f"b{suffix}") as image:
+        raw = image.getexif().get_ifd(ExifTags.IFD.IFD1)
+        assert raw[0x0201] + raw[0x0202] == len(after)
+        content = (tmp_path / f"b{suffix}").read_bytes()
+        start = content.index(b"Maker\0") - block.index(b"Maker\0") + raw[0x0201]
+    with Image.open(io.BytesIO(content[start : start + raw[0x0202]])) as thumbnail:
+        assert thumbnail.size == (160, 80)
+        small = np.asarray(thumbnail).astype(int)
+        assert np.abs(small[:36] - (255, 0, 0)).max() < 12
+        assert np.abs(small[44:]).max() < 12
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+@pytest.mark.parametrize("alpha", [False, True])
+@pytest.mark.parametrize("room", [3000, 1500, 900, 100])
+def test_a_thumbnail_is_never_longer_than_the_old_one(depth: int, alpha: bool, room: int) -> None:
+    block = drawn_files.exif(thumbnail=b"\xff\xd8\xff" + bytes(room - 3)) + b"maker note"
+    full = (1 << depth) - 1
+    pixels = np.random.default_rng(0).integers(0, full, (90, 70, 3), f"uint{depth}", endpoint=True)
+    mask = np.full((90, 70), full, pixels.dtype) if alpha else None
+    after = thumbnail_of.renewed(block_of.upright(block), Picture(pixels, mask))
+    assert values(after) == values(block) | {(0, 0x0112): b"\1\0"}
+    assert len(after) == len(block)
+    assert after.endswith(b"maker note")
+    layout, first = layout_of(after)
+    following = Directory.parse(after, layout, first).next
+    assert (following > 0) is (room > 100), "nothing fits into 100 bytes"
+    if not following:
+        return
+    second = Directory.parse(after, layout, following)
+    start, size = (second.integer(tag, layout) for tag in (0x0201, 0x0202))
+    assert size <= room
+    with Image.open(io.BytesIO(after[start : start + size])) as thumbnail:
+        assert max(thumbnail.size) <= 160
+        thumbnail.load()
 
 
 def test_small_deviations_of_cameras_are_accepted(tmp_path: Path) -> None:
@@ -347,7 +407,7 @@ def test_unclosed_thumbnails_take_linear_time(end: bytes) -> None:
 
 @pytest.mark.parametrize("depth", [8, 16])
 def test_unused_texts_are_not_decompressed(tmp_path: Path, depth: int) -> None:
-    """Sixteen of 32 MiB after the pixels, which Pillow does not read if libvips decodes."""
+    """Sixteen of 32 MiB after the pixels; Pillow would refuse them."""
     samples = np.zeros((3, 3, 3), np.uint16 if depth == 16 else np.uint8)
     text = zlib.compress(bytes(32 << 20), 9)
     texts = [(b"zTXt", b"Raw profile type a%d\0\0" % number + text) for number in range(16)]
@@ -357,15 +417,14 @@ def test_unused_texts_are_not_decompressed(tmp_path: Path, depth: int) -> None:
     (tmp_path / "a.png").write_bytes(whole[:end] + late + whole[end:])
     tracemalloc.start()
     try:
-        if depth == 16:
-            assert read(tmp_path / "a.png").frames[0].pixels.shape == (3, 3, 3)
-        else:
-            with pytest.raises(UnreadablePicture, match="too large"):
-                read(tmp_path / "a.png")
+        photo = read(tmp_path / "a.png")
+        write(photo, tmp_path / "b.png")
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert peak < 64 << 20
+    assert photo.frames[0].pixels.shape == (3, 3, 3)
+    assert (tmp_path / "b.png").read_bytes().count(text) == 16
 
 
 def test_overlapping_values_are_damaged(tmp_path: Path) -> None:
@@ -520,6 +579,8 @@ def test_any_bytes_are_exif_or_damaged(data: st.DataObject) -> None:
     assert len(upright) <= len(before)
     changed = block_of.resized(upright, 70_000, 70_000)
     assert len(changed) == len(upright)
+    picture = Picture(np.zeros((8, 8), np.uint8))
+    assert len(thumbnail_of.renewed(changed, picture)) <= len(changed)
 
 
 def test_dropped_metadata_is_reported(tmp_path: Path) -> None:

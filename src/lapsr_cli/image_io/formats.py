@@ -45,7 +45,8 @@ READABLE = WRITABLE | {".heic": "HEIF", ".heif": "HEIF"}
 
 @dataclass(frozen=True)
 class Format:
-    """What a format supports. ``longest``: pixels per side. ``sixteen``: 16 bits per sample."""
+    """What a format supports. ``longest``: pixels per side. ``sixteen``: 16 bits per sample.
+    ``texts``: any of them, by keyword; ``comments``: those alone."""
 
     longest: int
     alpha: bool = True
@@ -54,16 +55,18 @@ class Format:
     pages: bool = False
     profile: bool = True
     iptc: bool = False
+    comments: bool = False
+    texts: bool = False
 
 
 FORMATS = {
-    "JPEG": Format(65_535, alpha=False, iptc=True),
-    "PNG": Format(2**31 - 1, sixteen=True, animation=True, iptc=True),
+    "JPEG": Format(65_535, alpha=False, iptc=True, comments=True),
+    "PNG": Format(2**31 - 1, sixteen=True, animation=True, iptc=True, comments=True, texts=True),
     "WEBP": Format(16_383, animation=True),
     "TIFF": Format(2**31 - 1, sixteen=True, pages=True, iptc=True),
     "AVIF": Format(65_536, animation=True),
     "BMP": Format(2**31 - 1, alpha=False, profile=False),
-    "GIF": Format(65_535, animation=True, profile=False),
+    "GIF": Format(65_535, animation=True, profile=False, comments=True),
 }
 """The writable formats, by name."""
 

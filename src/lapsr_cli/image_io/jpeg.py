@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any, BinaryIO
 
@@ -46,7 +47,7 @@ def decode(data: bytes, max_pixels: int | None) -> Decoded:
 
 
 def _segments(image: Image.Image) -> list[tuple[str, bytes]]:
-    """The APP segments, by name."""
+    """The APP and COM segments, by name."""
     return getattr(image, "applist", [])
 
 
@@ -64,6 +65,7 @@ def _metadata(image: Image.Image) -> tuple[Metadata, tuple[str, ...]]:
         metadata,
         iptc=iptc.records(records) if isinstance(records, bytes) else None,
         dpi=_jfif_dpi(image.info),
+        comments=tuple(content for name, content in _segments(image) if name == "COM"),
     )
     return metadata, faults
 
@@ -81,6 +83,7 @@ def encode(photo: Photo, encoding: Encoding, file: BinaryIO) -> None:
     """Encode at 4:4:4. Raises UnwritablePicture for metadata that do not fit into a segment."""
     metadata = photo.metadata
     options: dict[str, Any] = {"quality": encoding.quality, "subsampling": "4:4:4"}
+    segments = b"".join(_comment_segments(metadata.comments))
     if metadata.exif:
         _check_segment("EXIF", len(metadata.exif) + 6)
         options["exif"] = b"Exif\0\0" + metadata.exif
@@ -90,10 +93,21 @@ def encode(photo: Photo, encoding: Encoding, file: BinaryIO) -> None:
     if metadata.iptc:
         block = b"Photoshop 3.0\0" + iptc.resource_block(metadata.iptc)
         _check_segment("IPTC", len(block))
-        options["extra"] = b"\xff\xed" + (len(block) + 2).to_bytes(2, "big") + block
+        segments += _segment(b"\xff\xed", block)
     if metadata.dpi:
         options["dpi"] = tuple(min(65_535, value) for value in metadata.dpi)
-    save(photo, file, "JPEG", icc_profile=metadata.icc_profile, **options)
+    save(photo, file, "JPEG", icc_profile=metadata.icc_profile, extra=segments, **options)
+
+
+def _comment_segments(comments: Iterable[bytes]) -> Iterator[bytes]:
+    """Those of a GIF may need several segments."""
+    for comment in comments:
+        for at in range(0, len(comment), _SEGMENT):
+            yield _segment(b"\xff\xfe", comment[at : at + _SEGMENT])
+
+
+def _segment(marker: bytes, content: bytes) -> bytes:
+    return marker + (len(content) + 2).to_bytes(2, "big") + content
 
 
 def _check_segment(kind: str, size: int) -> None:

@@ -14,10 +14,12 @@ class Metadata:
     """A file's metadata. Every field may be None; the orientation has been applied to the pixels.
 
     ``icc_profile``: the ICC profile of the pixel values. ``exif``: a TIFF structure without the
-    ``Exif\\0\\0`` prefix, with orientation 1 if it has that tag, and no thumbnail. ``xmp``: the
-    packet. ``iptc``: bare IPTC-IIM records (1C 02 ...), not the Photoshop block around them, whose
-    other resources (thumbnail, paths, print settings) describe the old pixels. ``dpi``: pixels per
-    inch, horizontal and vertical.
+    ``Exif\\0\\0`` prefix, with orientation 1 if it has that tag, and zeros for a thumbnail, which
+    is made anew when the picture is written. ``xmp``: the packet. ``iptc``: bare IPTC-IIM records
+    (1C 02 ...), not the Photoshop block around them, whose other resources (thumbnail, paths, print
+    settings) describe the old pixels. ``dpi``: pixels per inch, horizontal and vertical.
+    ``comments``: of a JPEG or GIF. ``png_texts``: the text chunks of a PNG as stored, except those
+    whose content is in another field.
     """
 
     icc_profile: bytes | None = None
@@ -25,6 +27,8 @@ class Metadata:
     xmp: bytes | None = None
     iptc: bytes | None = None
     dpi: tuple[float, float] | None = None
+    comments: tuple[bytes, ...] = ()
+    png_texts: bytes = b""
 
 
 @dataclass(frozen=True)

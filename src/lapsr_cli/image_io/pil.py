@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from PIL import ExifTags, Image
@@ -10,7 +11,15 @@ from PIL import ExifTags, Image
 from lapsr_cli.errors import UnreadablePicture, UnwritablePicture
 from lapsr_cli.pixels.picture import Picture, Samples
 
-__all__ = ["from_pil", "match_channels", "oriented", "picture_of", "split_channels", "to_pil"]
+__all__ = [
+    "from_pil",
+    "match_channels",
+    "oriented",
+    "picture_of",
+    "repeats",
+    "split_channels",
+    "to_pil",
+]
 
 _16_BIT = {"I;16", "I;16L", "I;16B", "I;16N"}
 _DIRECT = {"L", "RGB", "LA", "RGBA"}
@@ -103,6 +112,19 @@ def _with_channels(frame: Picture, *, alpha: bool, rgb: bool) -> Picture:
     if alpha and mask is None:
         mask = np.full(pixels.shape[:2], frame.full, pixels.dtype)
     return Picture(pixels, mask)
+
+
+def repeats(frames: Sequence[Picture]) -> list[bool]:
+    """Whether each frame is equal to the one before it."""
+    return [False, *(_are_equal(*pair) for pair in pairwise(frames))]
+
+
+def _are_equal(one: Picture, other: Picture) -> bool:
+    if not np.array_equal(one.pixels, other.pixels):
+        return False
+    if one.alpha is None or other.alpha is None:
+        return one.alpha is other.alpha
+    return np.array_equal(one.alpha, other.alpha)
 
 
 def to_pil(picture: Picture) -> Image.Image:

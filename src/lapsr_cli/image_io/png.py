@@ -13,7 +13,7 @@ from lapsr_cli.image_io.damage import Damaged
 from lapsr_cli.image_io.decoded import Decoded, check_pixels
 from lapsr_cli.image_io.encoding import Encoding
 from lapsr_cli.image_io.photo import Metadata, Photo, Timing
-from lapsr_cli.image_io.pil import split_channels
+from lapsr_cli.image_io.pil import repeats, split_channels
 from lapsr_cli.image_io.pil_files import frame_count, open_image, read_frames, save
 from lapsr_cli.pixels.picture import Picture
 from lapsr_cli.text import one_line
@@ -24,11 +24,12 @@ __all__ = ["decode", "encode"]
 def decode(data: bytes, max_pixels: int | None) -> Decoded:
     """Decode all frames. Raises Damaged, and UnreadablePicture for 16-bit animations."""
     png_chunks.check(data)
-    with open_image(data, "PNG") as image:
+    bare = png_chunks.without_texts(data)
+    with open_image(bare, "PNG") as image:
         frames: tuple[Picture, ...]
         timing: Timing | None = None
         if png_chunks.depth(data) == 16:
-            frames = (_decode_16_bits(image, data, max_pixels),)
+            frames = (_decode_16_bits(image, bare, max_pixels),)
         else:
             frames, timing = _decode_8_bits(image, max_pixels)
     metadata, faults = _metadata(data)
@@ -85,8 +86,10 @@ def encode(photo: Photo, encoding: Encoding, file: BinaryIO) -> None:
 def _encode_8_bits(photo: Photo, encoding: Encoding) -> bytes:
     options: dict[str, Any] = {"compress_level": encoding.compress}
     if photo.timing and len(photo.frames) > 1:
-        # Each frame replaces the one before, so that transparent pixels stay transparent.
-        options |= {"loop": photo.timing.loop, "blend": 0, "disposal": 0}
+        # Each frame replaces the one before, so that transparent pixels stay transparent. Pillow
+        # merges equal frames, unless the first is cleared before the second.
+        cleared = [int(repeated) for repeated in (*repeats(photo.frames)[1:], False)]
+        options |= {"loop": photo.timing.loop, "blend": 0, "disposal": cleared}
     encoded = io.BytesIO()
     save(photo, encoded, "PNG", **options)
     return encoded.getvalue()

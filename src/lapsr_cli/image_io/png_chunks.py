@@ -7,7 +7,7 @@ import struct
 import zlib
 from collections.abc import Iterable, Iterator
 
-from lapsr_cli.image_io import exif, iptc
+from lapsr_cli.image_io import exif, iptc, png_texts
 from lapsr_cli.image_io.damage import Damaged
 from lapsr_cli.image_io.photo import Metadata
 
@@ -16,20 +16,19 @@ __all__ = [
     "channels",
     "check",
     "chunks",
+    "comment_among",
     "depth",
     "has_unusual_gamma",
     "insert_metadata",
     "metadata_of",
     "reaches_pixels",
+    "without_texts",
 ]
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_XMP = b"XML:com.adobe.xmp"
 _RAW = b"Raw profile type "
-_TEXTS = {_XMP, *(_RAW + name for name in (b"exif", b"APP1", b"iptc", b"8bim", b"xmp"))}
+_READ = {png_texts.XMP, *(_RAW + name for name in (b"exif", b"APP1", b"iptc", b"8bim", b"xmp"))}
 """Keywords of the texts that are read; no other is decompressed, however many there are."""
-_LARGEST_TEXT = 64 << 20
-"""Bytes that are decompressed of a text or profile."""
 
 
 def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -100,53 +99,66 @@ def channels(data: bytes) -> int:
     return {0: 1, 4: 2, 6: 4}.get(data[25], 3) + transparent
 
 
+def without_texts(data: bytes) -> bytes:
+    """A file, or its beginning, without its texts, of which decoders refuse large ones."""
+    view, kept = memoryview(data), bytearray()
+    at, copied = len(SIGNATURE), 0
+    while at + 12 <= len(data):
+        size, kind = struct.unpack_from(">I4s", data, at)
+        end = at + 12 + size
+        if kind in png_texts.KINDS:
+            kept += view[copied:at]
+            copied = end
+        at = end
+    return bytes(kept + view[copied:]) if copied else data
+
+
+def comment_among(texts: bytes) -> tuple[bytes | None, int]:
+    """The first comment among text chunks, in UTF-8, and how many texts there are beside it."""
+    comment, others = None, 0
+    for kind, content in chunks(SIGNATURE + texts):
+        if comment is None and (found := png_texts.comment_of(kind, content)) is not None:
+            comment = found
+        else:
+            others += 1
+    return comment, others
+
+
 def metadata_of(data: bytes) -> Metadata:
     """The metadata in a PNG's chunks, not validated. Raises Damaged for a broken profile."""
     icc_profile: bytes | None = None
     block: bytes | None = None
     dpi: tuple[float, float] | None = None
     texts: dict[bytes, bytes] = {}
+    kept = bytearray()
     for kind, content in chunks(data):
         if kind == b"iCCP":
-            icc_profile = _decompressed(content.partition(b"\0")[2][1:], "the profile")
+            icc_profile = png_texts.decompressed(content.partition(b"\0")[2][1:], "the profile")
         elif kind == b"eXIf":
             block = content
         elif kind == b"pHYs" and len(content) == 9 and content[8] == 1:
             x, y = struct.unpack(">II", content[:8])
             dpi = x * 0.0254, y * 0.0254
-        elif kind in (b"tEXt", b"zTXt", b"iTXt"):
+        elif kind in png_texts.KINDS and png_texts.keyword_of(content) in _READ:
             texts |= _text(kind, content)
+        elif kind in png_texts.KINDS:
+            kept += _chunk(kind, content)
     block = block or _raw_profile(texts, b"exif") or _raw_profile(texts, b"APP1")
     records = _raw_profile(texts, b"iptc") or _raw_profile(texts, b"8bim")
     return Metadata(
         icc_profile=icc_profile,
         exif=block,
-        xmp=texts.get(_XMP) or _raw_profile(texts, b"xmp"),
+        xmp=texts.get(png_texts.XMP) or _raw_profile(texts, b"xmp"),
         iptc=iptc.records(records) if records else None,
         dpi=dpi,
+        png_texts=bytes(kept),
     )
 
 
-def _decompressed(content: bytes, name: str) -> bytes:
-    try:
-        return zlib.decompressobj().decompress(content, _LARGEST_TEXT)
-    except zlib.error as error:
-        raise Damaged(f"{name}: {error}") from error
-
-
 def _text(kind: bytes, content: bytes) -> dict[bytes, bytes]:
-    """A text by its keyword; nothing for other keywords and for what cannot be decompressed."""
-    key, _, value = content.partition(b"\0")
-    if key not in _TEXTS:
-        return {}
-    compressed = kind == b"zTXt"
-    if kind == b"iTXt":
-        compressed = value[:1] == b"\1"
-        value = b"\0".join(value[2:].split(b"\0", 2)[2:])
-    elif compressed:
-        value = value[1:]
+    """A text by its keyword; nothing for what cannot be decompressed."""
     try:
-        return {key: _decompressed(value, "a text") if compressed else value}
+        return {png_texts.keyword_of(content): png_texts.value_of(kind, content)}
     except Damaged:
         return {}
 
@@ -175,7 +187,7 @@ def insert_metadata(encoded: bytes, metadata: Metadata) -> bytes:
     while encoded[at + 4 : at + 8] == b"pHYs":  # libvips writes 1 pixel per mm if there is no value
         at += 12 + struct.unpack_from(">I", encoded, at)[0]
     inserted = b"".join(_chunk(kind, content) for kind, content in _metadata_chunks(metadata))
-    return encoded[:after_header] + inserted + encoded[at:]
+    return encoded[:after_header] + inserted + metadata.png_texts + encoded[at:]
 
 
 def _metadata_chunks(metadata: Metadata) -> Iterable[tuple[bytes, bytes]]:
@@ -187,13 +199,15 @@ def _metadata_chunks(metadata: Metadata) -> Iterable[tuple[bytes, bytes]]:
     if metadata.exif:
         yield b"eXIf", exif.without_prefix(metadata.exif)
     if metadata.xmp:
-        yield b"iTXt", _XMP + b"\0\0\0\0\0" + metadata.xmp
+        yield b"iTXt", png_texts.XMP + b"\0\0\0\0\0" + metadata.xmp
     if metadata.iptc:
         block = iptc.resource_block(metadata.iptc)
         digits = block.hex()
         lines = "\n".join(digits[at : at + 72] for at in range(0, len(digits), 72))
         text = f"\niptc\n{len(block):8}\n{lines}\n".encode("ascii")
         yield b"zTXt", _RAW + b"iptc\0\0" + zlib.compress(text)
+    for comment in metadata.comments:
+        yield png_texts.from_comment(comment)
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:

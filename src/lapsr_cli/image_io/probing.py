@@ -43,6 +43,8 @@ def probe(path: Path) -> Header:
             return heif.header(data)
         if form == "WEBP":
             image = webp.open_webp(data)
+        elif form == "PNG":
+            image = open_image(png_chunks.without_texts(data), form)
         else:
             image = open_image(file if form in _HEADER_FIRST else data, form)
         with image:

@@ -84,6 +84,8 @@ def _validated(decoded: Decoded, form: str, strip_metadata: bool) -> Photo:
         xmp=xmp.upright(metadata.xmp) if metadata.xmp else None,
         iptc=metadata.iptc,
         dpi=_plausible(dpi),
+        comments=metadata.comments,
+        png_texts=metadata.png_texts,
     )
     if strip_metadata:
         valid = Metadata(icc_profile=icc_profile)

@@ -9,14 +9,27 @@ from typing import BinaryIO
 
 from lapsr_cli.errors import UnwritablePicture
 from lapsr_cli.files import atomic_write
-from lapsr_cli.image_io import avif, bmp, exif, gif, jpeg, png, tiff, webp, xmp
+from lapsr_cli.image_io import (
+    avif,
+    bmp,
+    exif,
+    exif_thumbnail,
+    gif,
+    jpeg,
+    png,
+    png_chunks,
+    tiff,
+    webp,
+    xmp,
+)
 from lapsr_cli.image_io.conversion import flatten, to_8_bits, to_srgb
 from lapsr_cli.image_io.damage import Damaged
 from lapsr_cli.image_io.encoding import Encoding
 from lapsr_cli.image_io.formats import FORMATS, check_size, format_of
 from lapsr_cli.image_io.photo import Metadata, Photo
+from lapsr_cli.image_io.pil import repeats
 from lapsr_cli.pixels.picture import Picture
-from lapsr_cli.text import one_line, printable, typed
+from lapsr_cli.text import counted, one_line, printable, typed
 
 __all__ = ["losses", "write"]
 
@@ -49,8 +62,16 @@ def _losses(photo: Photo, form: str, encoding: Encoding) -> Iterator[str]:
         yield f"colours converted to sRGB: {form} cannot hold the ICC profile"
     if photo.timing and len(photo.frames) > 1 and not support.animation:
         yield "animation frames written as pages, without their timing"
+    if form == "WEBP" and (count := sum(repeats(photo.frames))):
+        yield f"{counted(count, 'repeated frame')} merged into longer ones by the WebP encoder"
     if encoding.strip_metadata:
         return
+    comment, texts = png_chunks.comment_among(metadata.png_texts)
+    if texts and not support.texts:
+        yield f"{counted(texts, 'PNG text')} dropped: {form} has none"
+    comments = len(metadata.comments) + (comment is not None)
+    if comments and not support.comments:
+        yield f"{counted(comments, 'comment')} dropped: {form} has none"
     if metadata.iptc and not support.iptc:
         yield f"IPTC dropped: {form} does not support it"
     if (metadata.exif or metadata.xmp) and form in ("BMP", "GIF"):
@@ -113,6 +134,10 @@ def _fitted(photo: Photo, form: str, encoding: Encoding) -> Photo:
         except Damaged as error:
             raise UnwritablePicture(f"its ICC profile is damaged ({one_line(error)})") from error
         metadata = replace(metadata, icc_profile=None)
+    if not support.texts:
+        comment, _ = png_chunks.comment_among(metadata.png_texts)
+        comments = metadata.comments if comment is None else (*metadata.comments, comment)
+        metadata = replace(metadata, comments=comments, png_texts=b"")
     return replace(photo, frames=frames, metadata=_resized(metadata, frames[0], form))
 
 
@@ -130,7 +155,9 @@ def _resized(metadata: Metadata, frame: Picture, form: str) -> Metadata:
     block, packet = metadata.exif, metadata.xmp
     height, width = frame.height, frame.width
     try:
-        block = exif.resized(exif.without_prefix(block), height, width) if block else None
+        if block:
+            block = exif.resized(exif.without_prefix(block), height, width)
+            block = exif_thumbnail.renewed(block, frame)
         if form == "AVIF" and block:
             block = exif.without_orientation(block)
     except Damaged as error:
