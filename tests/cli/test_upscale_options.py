@@ -649,6 +649,28 @@ def test_little_memory_changes_no_pixel(upscale: Lapsr, tmp_path: Path) -> None:
         assert np.abs(pixels.astype(int) - again).max() <= 1
 
 
+def test_frames_that_do_not_fit_are_refused_by_name(upscale: Lapsr, tmp_path: Path) -> None:
+    """By what all of them hold, objects included; pages may be larger than the first."""
+    folder = tmp_path / "in"
+    draw(folder / "a.png", 150, 140)
+    pages = [Image.new("L", (8, 8)) for _ in range(500)]
+    pages[0].save(folder / "many.tif", save_all=True, append_images=pages[1:])
+    large = Image.new("RGB", (400, 300))
+    pages[0].save(folder / "unequal.tif", save_all=True, append_images=[large])
+    pages[0].save(folder / "few.tif", save_all=True, append_images=pages[:9])
+    ran = upscale("-s", "2,4", "--memory", "3M", "--report", tmp_path / "report.json")
+    assert ran.code == 1
+    assert names(tmp_path / "out") == ["a_x2.png", "a_x4.png", "few_x2.tif", "few_x4.tif"]
+    needs = (500 * (64 * 38 + 8192), 400 * 300 * 3 * 38 + 64 * 38 + 2 * 8192)
+    stored = json.loads((tmp_path / "report.json").read_text())["pictures"]
+    assert {each["message"] for each in stored if each["status"] == "failed"} == {
+        f"{folder / name}: its results of {frames} frames need {need / 1e6:.1f} MB, more than"
+        " --memory allows"
+        for name, frames, need in zip(("many.tif", "unequal.tif"), (500, 2), needs, strict=True)
+    }
+    assert "many.tif: its results of 500 frames" in upscale("--memory", "3M", "--dry-run").err
+
+
 def test_the_mean_of_eight_on_the_command_line(upscale: Lapsr, tmp_path: Path) -> None:
     """A picture that equals its mirror image has an enlargement that does too, by -x alone."""
     left = np.array(Image.open(draw(tmp_path / "left.png", 12, 20)))

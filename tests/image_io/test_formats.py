@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import subprocess
 import sys
@@ -400,6 +401,37 @@ def test_pages_go_into_tiff_alone(tmp_path: Path) -> None:
         with pytest.raises(UnwritablePicture, match="an animation; use -f webp"):
             write(animation, tmp_path / f"a{suffix}")
     assert "timing" in losses(animation, path)[0]
+
+
+def test_many_pages_take_time_by_their_number(tmp_path: Path) -> None:
+    """2,000 compressed pages under a limit of processor time that their square would exceed."""
+    pages = tuple(Picture(noise(4, 4, seed=seed)) for seed in range(2000))
+    write(Photo(pages, "TIFF", lossy=False), tmp_path / "a.tif")
+    program = (
+        "import hashlib, pathlib, resource, sys\n"
+        "from lapsr_cli.image_io import read\n"
+        "resource.setrlimit(resource.RLIMIT_CPU, (20, 20))\n"
+        "frames = read(pathlib.Path(sys.argv[1])).frames\n"
+        "print(hashlib.sha256(b''.join(f.pixels.tobytes() for f in frames)).hexdigest())\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "a.tif")]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr or "out of time"
+    whole = b"".join(page.pixels.tobytes() for page in pages)
+    assert ran.stdout.strip() == hashlib.sha256(whole).hexdigest()
+
+
+def test_pages_of_another_library_are_read(tmp_path: Path) -> None:
+    """By libvips, compressed: classic and BigTIFF."""
+    first = noise(5, 4, 3)
+    image = pyvips.Image.new_from_array(first)
+    pages = pyvips.Image.arrayjoin([image, image.rot180()], across=1)
+    pages.set_type(pyvips.GValue.gint_type, "page-height", 5)
+    for big in (False, True):
+        pages.tiffsave(str(tmp_path / "a.tif"), compression="deflate", bigtiff=big)
+        back = read(tmp_path / "a.tif").frames
+        assert np.array_equal(back[0].pixels, first)
+        assert np.array_equal(back[1].pixels, first[::-1, ::-1])
 
 
 def test_a_reduced_copy_in_a_tiff_is_not_a_page(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -17,14 +18,19 @@ from lapsr_cli.pixels.picture import Size
 
 __all__ = ["Limits", "bytes_needed", "check", "check_targets"]
 
+_FRAME_OBJECTS = 8 << 10
+"""Bytes of the objects of a frame (directory, arrays, tensors), however few pixels it has."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """``memory``: bytes of pictures held at a time; None: the share that `MemoryPolicy` gives. One
-    picture may always be held. ``max_pixels``: of an input, all frames together. ``cascade``: run
-    the network on its own output to go beyond its largest scale."""
+    picture may always be held, unless it has several frames that exceed ``most`` (``--memory``).
+    ``max_pixels``: of an input, all frames together. ``cascade``: run the network on its own output
+    to go beyond its largest scale."""
 
     memory: int | None = None
+    most: int | None = None
     max_pixels: int = image_io.MAX_PIXELS
     cascade: bool = False
 
@@ -65,11 +71,20 @@ def check(job: Job, header: Header, scales: Sequence[int], limits: Limits) -> in
                 f" frames of {job.source.path}; give -f webp or tiff"
             )
     need = bytes_needed(job, header, scales)
+    results = f"its results of {header.frames} frames" if header.frames > 1 else "its results"
     if need > free_memory(torch.device("cpu")):
         raise UnwritablePicture(
-            f"{job.source.path}: its results need {need / 1e9:.1f} GB, more memory than is free"
+            f"{job.source.path}: {results} need {_readable(need)}, more memory than is free"
+        )
+    if header.frames > 1 and limits.most is not None and need > limits.most:
+        raise UnwritablePicture(
+            f"{job.source.path}: {results} need {_readable(need)}, more than --memory allows"
         )
     return need
+
+
+def _readable(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
 
 
 def _check_factors(job: Job, size: Size, scales: Sequence[int], *, cascade: bool) -> None:
@@ -94,7 +109,6 @@ def bytes_needed(job: Job, header: Header, scales: Sequence[int]) -> int:
         for passes in range(1, LARGEST_CASCADE.bit_length())
         if max(scales) ** passes < max(enlargements)
     }
-    results = [target.size(size) for target in job.outputs]
-    largest = max(result.height * result.width for result in results)
-    pixels = size.height * size.width * (2 + sum(e**2 for e in enlargements if e > 1)) + largest
-    return pixels * header.channels * (header.depth // 8) * header.frames
+    largest = max(target.factor(size) for target in job.outputs)
+    copies = 2 + sum(e**2 for e in enlargements if e > 1) + largest**2
+    return math.ceil(header.bytes * copies) + header.frames * _FRAME_OBJECTS

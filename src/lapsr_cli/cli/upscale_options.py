@@ -137,7 +137,12 @@ class UpscaleOptions:
         values = {}
         if self.max_pixels is not None:
             values["max_pixels"] = pixels_of("--max-pixels", self.max_pixels)
-        return Limits(memory=self._memory_policy().pictures(), cascade=self.cascade, **values)
+        return Limits(
+            memory=self._memory_policy().pictures(),
+            most=self._memory_limit(),
+            cascade=self.cascade,
+            **values,
+        )
 
     @cached_property
     def devices(self) -> list[Device]:
@@ -149,8 +154,11 @@ class UpscaleOptions:
     def _memory_policy(self) -> MemoryPolicy:
         from lapsr_cli.device.memory import MemoryPolicy
 
-        limit = None if self.memory is None else bytes_of("--memory", self.memory)
-        return MemoryPolicy([device.torch_device for device in self.devices], limit)
+        devices = [device.torch_device for device in self.devices]
+        return MemoryPolicy(devices, self._memory_limit())
+
+    def _memory_limit(self) -> int | None:
+        return None if self.memory is None else bytes_of("--memory", self.memory)
 
     def upscalers(self) -> list[Upscaler]:
         """One per device."""

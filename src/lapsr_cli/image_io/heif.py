@@ -28,7 +28,7 @@ def header(data: bytes) -> Header:
     primary = _primary_image(data)
     width, height = primary.size
     channels = {"L": 1, "I;16": 1, "LA": 2, "RGBA": 4}.get(primary.mode, 3)
-    return Header("HEIF", height, width, 1, channels, 8)
+    return Header("HEIF", height, width, 1, channels, 8, height * width * channels)
 
 
 def decode(data: bytes, max_pixels: int | None) -> Decoded:

@@ -67,7 +67,8 @@ class Header:
 
     ``form``: the format, as in Photo. ``height``, ``width``: of the first frame, after orientation,
     in pixels. ``channels``: 1 to 4 including alpha; a palette with a transparent entry has 4.
-    ``depth``: bits per sample as read, 8 or 16.
+    ``depth``: bits per sample as read, 8 or 16. ``bytes``: the samples of all frames, which may
+    differ in a TIFF.
     """
 
     form: str
@@ -76,3 +77,4 @@ class Header:
     frames: int
     channels: int
     depth: int
+    bytes: int

@@ -65,7 +65,8 @@ def _header(image: Image.Image, data: bytes, form: str) -> Header:
     frames = frame_count(image)[0] if FORMATS[form].animation else 1
     channels = png_chunks.channels(data) if form == "PNG" else _channels(image)
     depth = 16 if form == "PNG" and png_chunks.depth(data) == 16 else 8
-    return Header(form, height, width, frames, channels, depth)
+    size = height * width * channels * (depth // 8) * frames
+    return Header(form, height, width, frames, channels, depth, size)
 
 
 def _is_transposed(image: Image.Image) -> bool:

@@ -22,7 +22,7 @@ from lapsr_cli.image_io.ifd import Entry, Layout, Tree, build
 from lapsr_cli.image_io.photo import Header, Metadata, Photo
 from lapsr_cli.image_io.pil import oriented, picture_of, split_channels
 from lapsr_cli.image_io.pil_files import open_image
-from lapsr_cli.image_io.tiff_pages import metadata_of, pages_of
+from lapsr_cli.image_io.tiff_pages import SinglePages, metadata_of, pages_of
 from lapsr_cli.pixels.picture import Picture, Samples
 
 __all__ = ["decode", "encode", "header"]
@@ -40,7 +40,8 @@ def header(data: bytes) -> Header:
     pages = pages_of(data)
     height, width = pages[0].size
     depth = 16 if pages[0].depth == 16 else 8
-    return Header("TIFF", height, width, len(pages), pages[0].channels, depth)
+    size = sum(page.bytes for page in pages)
+    return Header("TIFF", height, width, len(pages), pages[0].channels, depth, size)
 
 
 def decode(data: bytes, max_pixels: int | None) -> Decoded:
@@ -50,12 +51,13 @@ def decode(data: bytes, max_pixels: int | None) -> Decoded:
     metadata, faults = metadata_of(data, pages[0])
     warnings: list[str] = []
     frames: list[Picture] = []
+    single = SinglePages(data, pages)
     with ExitStack() as stack:
         image: Image.Image | None = None
         for page in pages:
             page.check()
             if page.needs_vips:
-                samples = vips.decode(data, page=page.index)[..., : page.channels]
+                samples = vips.decode(single.only(page))[..., : page.channels]
                 frames.append(oriented(split_channels(samples), page.orientation))
                 continue
             image = image or stack.enter_context(open_image(data, "TIFF"))

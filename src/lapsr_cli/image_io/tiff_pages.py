@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from mmap import mmap
 
@@ -12,7 +13,7 @@ from lapsr_cli.image_io.ifd import Directory, Layout, layout_of
 from lapsr_cli.image_io.photo import Metadata
 from lapsr_cli.text import one_line
 
-__all__ = ["Page", "metadata_of", "pages_of"]
+__all__ = ["Page", "SinglePages", "metadata_of", "pages_of"]
 
 _MAX_PAGES = 65_536
 _LONGEST = 64
@@ -21,9 +22,11 @@ _LONGEST = 64
 
 @dataclass(frozen=True)
 class Page:
-    """A page of a TIFF file. ``index``: its number among the file's directories."""
+    """A page of a TIFF file. ``index``: its number among the file's directories. ``offset``: where
+    its own begins."""
 
     index: int
+    offset: int
     layout: Layout
     directory: Directory
 
@@ -61,6 +64,12 @@ class Page:
         return self._get(tiff_tags.BITS, 1)
 
     @property
+    def bytes(self) -> int:
+        """Of its samples as read."""
+        height, width = self.size
+        return height * width * self.channels * (2 if self.depth == 16 else 1)
+
+    @property
     def needs_vips(self) -> bool:
         """Whether libvips has to decode it: 16 bits, and compressed 8-bit RGB or grey, because
         Pillow's libtiff prints to stderr if strips are damaged."""
@@ -88,8 +97,33 @@ class Page:
             raise UnreadablePicture("16-bit samples are supported in RGB and grey only")
 
 
+class SinglePages:
+    """A file of which any page can be made the only one.
+
+    libtiff follows the directories from the first one whenever it opens a file, so that the time
+    for all pages would grow with the square of their number.
+    """
+
+    def __init__(self, data: bytes, pages: Sequence[Page]) -> None:
+        self._data = bytearray(data)
+        for page in pages:
+            at, size = page.directory.next_at, page.layout.word_size
+            if page.directory.next:
+                self._data[at : at + size] = bytes(size)
+
+    def only(self, page: Page) -> bytearray:
+        """The file with one page, until this is called again."""
+        layout = page.layout
+        at = 8 if layout.big else 4
+        self._data[at : at + layout.word_size] = layout.pack(layout.word, page.offset)
+        return self._data
+
+
 def pages_of(data: bytes | mmap) -> list[Page]:
-    """The pages of a TIFF file, in order, without reduced copies of others. Raises Damaged."""
+    """The pages of a TIFF file, in order, without reduced copies of others.
+
+    Raises Damaged, and UnreadablePicture for more pages than 65,536.
+    """
     layout, offset = layout_of(data)
     found: list[Page] = []
     seen: set[int] = set()
@@ -102,11 +136,13 @@ def pages_of(data: bytes | mmap) -> list[Page]:
             raise Damaged("its directories overlap")
         reduced = directory.integer(tiff_tags.SUBFILE_TYPE, layout) & 1
         if not (found and reduced):
-            found.append(Page(len(seen), layout, directory))
+            found.append(Page(len(seen), offset, layout, directory))
         seen.add(offset)
         offset = directory.next
     if not found:
         raise Damaged("it has no page")
+    if offset and offset not in seen:
+        raise UnreadablePicture(f"more than {_MAX_PAGES} pages")
     return found
 
 

@@ -24,13 +24,14 @@ def _vips() -> ModuleType:
     return vips
 
 
-def decode(data: bytes, **options: int) -> Samples:
-    """The samples, (H, W, C) uint8 or uint16, of an encoded PNG or of a page (``page=``) of a TIFF.
+def decode(data: bytes | bytearray) -> Samples:
+    """The samples, (H, W, C) uint8 or uint16, of an encoded PNG or of the first page of a TIFF.
 
     They are as stored, except that libvips makes premultiplied alpha straight. Raises ValueError
     for samples of other types, and pyvips.Error for damaged or truncated data.
     """
-    image = _vips().Image.new_from_buffer(data, "", access="sequential", fail_on="error", **options)
+    source = _vips().Source.new_from_memory(data)  # a buffer would be copied
+    image = _vips().Image.new_from_source(source, "", access="sequential", fail_on="error")
     if image.format not in ("uchar", "ushort"):
         raise ValueError(f"{image.format} samples")
     samples: Samples = image.numpy()
