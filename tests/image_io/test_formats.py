@@ -404,8 +404,8 @@ def test_pages_go_into_tiff_alone(tmp_path: Path) -> None:
 
 
 def test_many_pages_take_time_by_their_number(tmp_path: Path) -> None:
-    """2,000 compressed pages under a limit of processor time that their square would exceed."""
-    pages = tuple(Picture(noise(4, 4, seed=seed)) for seed in range(2000))
+    """1,200 compressed pages under a limit of processor time that their square would exceed."""
+    pages = tuple(Picture(noise(4, 4, seed=seed)) for seed in range(1200))
     write(Photo(pages, "TIFF", lossy=False), tmp_path / "a.tif")
     program = (
         "import hashlib, pathlib, resource, sys\n"

@@ -467,6 +467,20 @@ def test_overlapping_pages_are_damaged(tmp_path: Path) -> None:
         probe(tmp_path / "a.tiff")
 
 
+def test_more_pages_than_the_limit_are_refused() -> None:
+    """Directories without entries, which are enough to be counted."""
+    for count in (65_536, 65_537):
+        data = b"II*\0\x08\0\0\0" + b"".join(
+            struct.pack("<HI", 0, 0 if number == count else 8 + 6 * number)
+            for number in range(1, count + 1)
+        )
+        if count > 65_536:
+            with pytest.raises(UnreadablePicture, match="more than 65536 pages"):
+                pages_of(data)
+        else:
+            assert len(pages_of(data)) == count
+
+
 def test_a_profile_shared_by_pages_is_kept_once() -> None:
     """Two hundred pages, one profile of a megabyte."""
     count, size = 200, 2 + 3 * 12 + 4

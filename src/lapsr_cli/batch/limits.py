@@ -71,14 +71,16 @@ def check(job: Job, header: Header, scales: Sequence[int], limits: Limits) -> in
                 f" frames of {job.source.path}; give -f webp or tiff"
             )
     need = bytes_needed(job, header, scales)
-    results = f"its results of {header.frames} frames" if header.frames > 1 else "its results"
+    results, most = "its results", None
+    if header.frames > 1:
+        results, most = f"its results of {header.frames} frames", limits.most
+    if most is not None and need > most:
+        raise UnwritablePicture(
+            f"{job.source.path}: {results} need {_readable(need)}, more than --memory allows"
+        )
     if need > free_memory(torch.device("cpu")):
         raise UnwritablePicture(
             f"{job.source.path}: {results} need {_readable(need)}, more memory than is free"
-        )
-    if header.frames > 1 and limits.most is not None and need > limits.most:
-        raise UnwritablePicture(
-            f"{job.source.path}: {results} need {_readable(need)}, more than --memory allows"
         )
     return need
 
