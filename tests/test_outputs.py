@@ -83,7 +83,7 @@ def test_what_is_not_its_own_kind_is_refused_before_any_work(
         place.write_bytes(content)
         ran = write_to(place)
         assert ran.code == 2
-        assert f" {place}: exists and is not a" in ran.error_lines[-1]
+        assert f" {place}: already exists and is not a" in ran.error_lines[-1]
         assert place.read_bytes() == content
         assert not (tmp_path / "out").exists()
 
@@ -179,7 +179,7 @@ def test_onnx_files_of_others_stay(lapsr: Lapsr, tmp_path: Path, tiny: Path) -> 
     before = path.read_bytes()
     ran = lapsr("weights", "export", tiny, "-o", path)
     assert ran.error_lines == [
-        f"lapsr: -o/--output {path}: exists and is not an ONNX file of lapsr; choose another name"
+        f"lapsr: -o/--output {path}: already exists and is not an ONNX file of lapsr"
     ]
     assert path.read_bytes() == before
 

@@ -48,9 +48,7 @@ def check_output(path: Path, flag: str, kind: Kind) -> None:
         if mode is not None and not stat.S_ISREG(mode):
             raise UsageError(f"{flag} {printable(path)}: is not a regular file")
         if mode is not None and not _is_replaceable(path, kind):
-            raise UsageError(
-                f"{flag} {printable(path)}: exists and is not {kind.name}; choose another name"
-            )
+            raise UsageError(f"{flag} {printable(path)}: already exists and is not {kind.name}")
     except OSError as error:
         raise UsageError(f"{flag} {printable(path)}: {error.strerror or error}") from error
     folder = _target(path).parent
@@ -124,8 +122,8 @@ def _standard_stream(path: Path) -> int | None:
 
 
 def _target(path: Path) -> Path:
-    """The file that is replaced: that at the end of all links."""
-    return Path(os.path.realpath(path))
+    """The file that is replaced: at the end of all links, if it is one."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 def _is_replaceable(path: Path, kind: Kind) -> bool:

@@ -52,7 +52,7 @@ def report_of(folder: Path) -> dict[str, Any]:
     """The report, which names every result that is there, and none that is not."""
     report: dict[str, Any] = json.loads((folder / "report.json").read_bytes())
     named = {output["path"] for each in report["pictures"] for output in each["outputs"]}
-    assert named == {str(path) for path in (folder / "out").iterdir()}
+    assert named == {str(path) for path in (folder / "out").glob("[!.]*")}
     for path in named:
         with Image.open(path) as image:
             image.load()
@@ -86,7 +86,11 @@ def test_a_closed_pipe_ends_a_command_without_a_word(
         pytest.skip("the same again, and slow")
     read_end, write_end = os.pipe()
     os.close(read_end)
-    both = {"stdout": write_end, "stderr": subprocess.PIPE, **dict.fromkeys(streams, write_end)}
+    both: dict[str, Any] = {
+        "stdout": write_end,
+        "stderr": subprocess.PIPE,
+        **dict.fromkeys(streams, write_end),
+    }
     process = subprocess.Popen([sys.executable, "-m", "lapsr_cli", *command], text=True, **both)
     os.close(write_end)
     assert process.communicate(timeout=PATIENCE)[1] in ("", None)

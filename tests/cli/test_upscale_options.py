@@ -464,7 +464,9 @@ def test_a_report_replaces_reports_only(upscale: Lapsr, tmp_path: Path) -> None:
     for place in (picture, other):
         ran = upscale("--report", place)
         assert ran.code == 2
-        assert ran.error_lines == [f"lapsr: --report {place}: already exists and is not a report"]
+        assert ran.error_lines == [
+            f"lapsr: --report {place}: already exists and is not a report of lapsr"
+        ]
     assert picture.read_bytes() == before
     assert other.read_text() == "[1, 2]"
     assert not (tmp_path / "out" / "a_x2.png").exists()

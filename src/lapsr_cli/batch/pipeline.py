@@ -56,7 +56,7 @@ def run(
 
     ``upscalers``: one per device. ``advance`` receives the progress of the networks (see `Stream`).
     Once ``stop`` returns True, no further picture is started; those left have no outcome.
-    ``finished``: holds outcomes until they are yielded; a caller that gives up finds the rest there.
+    ``finished``: holds outcomes until they are yielded; after giving up, the rest is there.
     Raises DiskFull if there is no space for results, DeviceError if a device fails.
     """
     outcomes = SimpleQueue() if finished is None else finished

@@ -106,14 +106,18 @@ class UpscaleSession:
             finally:
                 while not finished.empty():  # if the run was given up
                     if (last := finished.get()) is not None:
-                        self.report.add(last)
+                        self._record(last)
 
-    def _settle(self, outcome: Outcome) -> None:
-        """Add an outcome to the report and print what the options ask for."""
-        from lapsr_cli.cli.console import say
-
+    def _record(self, outcome: Outcome) -> None:
+        """Add an outcome to the report, and its results to the records."""
         self.report.add(outcome)
         self.records.add({o.path: self.provenance.record(outcome, o) for o in outcome.outputs})
+
+    def _settle(self, outcome: Outcome) -> None:
+        """Record an outcome and print what the options ask for."""
+        from lapsr_cli.cli.console import say
+
+        self._record(outcome)
         for warning in outcome.warnings:
             say(f"warning: {outcome.source}: {warning}")
         if outcome.status == "failed":
