@@ -85,7 +85,9 @@ class BatchRunner:
     def cut(self, task: Task[Key]) -> list[Tile]:
         """The tiles of a picture."""
         runtime, picture = self.runtimes[task.model], task.picture
-        return self.tiler.cut(runtime, picture.height, picture.width, max(task.scales))
+        has_alpha = picture.alpha is not None
+        scale = max(task.scales)
+        return self.tiler.cut(runtime, picture.height, picture.width, scale, has_alpha=has_alpha)
 
     def in_fp32(self, model: str) -> Runtime:
         """The network of that name in fp32; cached."""
@@ -290,7 +292,12 @@ class Stream(Generic[Key]):
         """Start a picture over with smaller tiles."""
         picture, scale = job.task.picture, max(job.task.scales)
         tiles = self._tiler.cut_smaller(
-            self._runner.runtimes[key.model], picture.height, picture.width, scale, key.window
+            self._runner.runtimes[key.model],
+            picture.height,
+            picture.width,
+            scale,
+            key.window,
+            has_alpha=picture.alpha is not None,
         )
         others = [each for each in self._queues.pop(key) if each[0] is not job]
         if others:

@@ -138,12 +138,11 @@ class Runtime:
     def _launch(self, windows: Tensor, wanted: list[int]) -> PendingResult:
         full = torch.iinfo(windows.dtype).max
         planes = split(self.transfer.upload(windows).to(torch.float32) / full)
-        lumas = self._enlarged(planes.luma, wanted)
-        alphas = {} if planes.alpha is None else self._enlarged(planes.alpha, wanted)
+        lumas = [self._enlarged(luma, wanted) for luma in planes.lumas]
         samples = [
-            merge(planes, lumas[scale], alphas.get(scale), scale, windows.dtype) for scale in wanted
+            merge(planes, [each[scale] for each in lumas], scale, windows.dtype) for scale in wanted
         ]
-        finite = _finite([*lumas.values(), *alphas.values()])
+        finite = _finite([picture for each in lumas for picture in each.values()])
         return PendingResult(wanted, self.transfer.download([finite, *samples]))
 
     def _enlarged(self, luma: Tensor, wanted: list[int]) -> dict[int, Tensor]:

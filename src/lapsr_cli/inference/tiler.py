@@ -11,6 +11,7 @@ from lapsr_cli.errors import DeviceError, UsageError
 from lapsr_cli.inference.runtime import Runtime
 from lapsr_cli.inference.tiling import Tile, fit, plan
 from lapsr_cli.network.halo import halo
+from lapsr_cli.pixels.planes import FILL_REACH
 from lapsr_cli.pixels.resize import REACH
 
 __all__ = ["TileOptions", "Tiler"]
@@ -57,9 +58,12 @@ class Tiler:
         )
         self._limit: int | None = None  # bytes of a pass, set once one was too large
 
-    def cut(self, runtime: Runtime, height: int, width: int, scale: int) -> list[Tile]:
+    def cut(
+        self, runtime: Runtime, height: int, width: int, scale: int, *, has_alpha: bool = False
+    ) -> list[Tile]:
         """The tiles of a picture that ``runtime`` enlarges to ``scale``."""
-        before, after = (max(side, REACH) for side in halo(runtime.config, scale))
+        fill = FILL_REACH if has_alpha else 0
+        before, after = (max(side, REACH) + fill for side in halo(runtime.config, scale))
         if runtime.tta:  # a rotated window needs the largest halo on every side
             before = after = max(before, after)
         tile = self._options.tile
@@ -97,11 +101,18 @@ class Tiler:
         return f"out of memory at {size}: continued in smaller parts"
 
     def cut_smaller(
-        self, runtime: Runtime, height: int, width: int, scale: int, window: tuple[int, int]
+        self,
+        runtime: Runtime,
+        height: int,
+        width: int,
+        scale: int,
+        window: tuple[int, int],
+        *,
+        has_alpha: bool = False,
     ) -> list[Tile]:
         """Smaller tiles of a picture whose windows were too large. Raises DeviceError if there are
         none."""
-        tiles = self.cut(runtime, height, width, scale)
+        tiles = self.cut(runtime, height, width, scale, has_alpha=has_alpha)
         if tiles[0].shape == window:
             raise DeviceError(
                 f"--device {self._device}: not enough memory for a window of"

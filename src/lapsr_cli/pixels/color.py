@@ -10,7 +10,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["luma", "rgb_to_ycbcr", "ycbcr_to_rgb"]
+__all__ = ["LUMA_SPAN", "luma", "rgb_to_ycbcr", "ycbcr_to_rgb"]
+
+LUMA_SPAN = (16 / 255, 235 / 255)
+"""The luma of black and of white."""
 
 _FORWARD = (
     (65.481, 128.553, 24.966),

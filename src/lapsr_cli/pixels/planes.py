@@ -1,24 +1,34 @@
 """Splits samples into the planes that the network upscales, and merges its output into samples.
 
-As in the papers, the network upscales luma only; here also alpha, as a picture of its own. Chroma
-is upscaled by bicubic. Colours are premultiplied by alpha, so that the colours of transparent
-pixels do not bleed into visible ones. On the CPU, samples are merged in blocks of rows: maps of a
-whole picture in fp32 would need more memory than all the rest, and clearing that memory more time
-than the arithmetic.
+As in the papers, the network upscales luma only; chroma is upscaled by bicubic. A picture with
+transparent areas goes through the network as three opaque ones: its colours alone, with those of
+transparent pixels filled in from around them, and the picture over black and over white. The first
+gives the colours of the result, the others its alpha. On the CPU, samples are merged in blocks of
+rows: maps of a whole picture in fp32 would need more memory than all the rest, and clearing that
+memory more time than the arithmetic.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lapsr_cli.pixels.color import rgb_to_ycbcr, ycbcr_to_rgb
+from lapsr_cli.pixels.color import LUMA_SPAN, rgb_to_ycbcr, ycbcr_to_rgb
+from lapsr_cli.pixels.color import luma as luma_of
 from lapsr_cli.pixels.resize import REACH, enlarge
 
-__all__ = ["Planes", "merge", "split"]
+__all__ = ["FILL_REACH", "Planes", "merge", "split"]
+
+FILL_REACH = 4
+"""LR pixels on either side from which a transparent pixel takes its colour."""
+
+_VISIBLE = 1 / 16
+"""Alpha from which a pixel's own colour counts in full. Below, 8 bits often hold little of it:
+colours were divided by alpha, or compressed as if nobody saw them."""
 
 _BLOCK_PIXELS = 1 << 18
 """Output pixels per block of rows on the CPU: 1 MiB of each plane in fp32."""
@@ -26,14 +36,15 @@ _BLOCK_PIXELS = 1 << 18
 
 @dataclass(frozen=True)
 class Planes:
-    """The planes of samples, in [0, 1], colours premultiplied by alpha.
+    """The planes of samples, in [0, 1].
 
-    The network upscales ``luma`` (B, 1, H, W) and ``alpha`` (B, 1, H, W); ``chroma`` (B, 2, H, W)
-    is None for grey. ``is_opaque``: there is an alpha channel, but nothing is transparent; then
-    ``alpha`` is None, as it is without an alpha channel.
+    The network upscales each of ``lumas`` (B, 1, H, W): that of the colours, and, if ``alpha``
+    (B, 1, H, W) is not None, those of the picture over black and over white. ``chroma``
+    (B, 2, H, W), of the colours, is None for grey. ``is_opaque``: there is an alpha channel, but
+    nothing is transparent; then ``alpha`` is None, as it is without an alpha channel.
     """
 
-    luma: Tensor
+    lumas: tuple[Tensor, ...]
     chroma: Tensor | None
     alpha: Tensor | None
     is_opaque: bool
@@ -55,64 +66,89 @@ def split(samples: Tensor) -> Planes:
     is_opaque = alpha is not None and bool((alpha == 1).all())
     if is_opaque:
         alpha = None
+    pictures = [colours]
     if alpha is not None:
-        colours, alpha = colours * alpha, alpha.contiguous()
+        over_black = colours * alpha
+        colours = _filled(colours, alpha)
+        pictures = [colours, over_black, over_black + (1 - alpha)]
     if colours.shape[1] == 1:
-        return Planes(colours.contiguous(), None, alpha, is_opaque)
-    ycbcr = rgb_to_ycbcr(colours)  # (B, 3, H, W)
-    return Planes(ycbcr[:, :1].contiguous(), ycbcr[:, 1:], alpha, is_opaque)
+        return Planes(tuple(each.contiguous() for each in pictures), None, alpha, is_opaque)
+    lumas = tuple(luma_of(each).contiguous() for each in pictures)
+    return Planes(lumas, rgb_to_ycbcr(colours)[:, 1:], alpha, is_opaque)
 
 
-def merge(
-    planes: Planes, luma: Tensor, alpha: Tensor | None, scale: int, dtype: torch.dtype
-) -> Tensor:
+def _filled(colours: Tensor, alpha: Tensor) -> Tensor:
+    """``colours`` (B, C, H, W), those of transparent pixels replaced by the mean of the colours
+    around them, weighted by alpha; by grey where there are none."""
+    grey = 1e-4  # the weight of grey, small beside any visible pixel's
+    weight = _blurred(alpha)
+    mean = (_blurred(colours * alpha) + 0.5 * grey) / (weight + grey)
+    return torch.lerp(mean, colours, (alpha / _VISIBLE).clamp(max=1))
+
+
+def _blurred(planes: Tensor) -> Tensor:
+    """Weighted by distance, a pyramid of 2 FILL_REACH + 1 pixels; nothing beyond the edge."""
+    for _ in range(2):
+        planes = F.avg_pool2d(planes, FILL_REACH + 1, stride=1, padding=FILL_REACH // 2)
+    return planes
+
+
+def merge(planes: Planes, lumas: Sequence[Tensor], scale: int, dtype: torch.dtype) -> Tensor:
     """Samples (B, C, scale H, scale W) of ``dtype``, uint8 or uint16, with straight alpha.
 
-    ``luma`` and ``alpha``, both (B, 1, scale H, scale W), are those of ``planes`` (H, W) upscaled
-    by the network.
+    ``lumas``, each (B, 1, scale H, scale W), are those of ``planes`` (H, W) upscaled by the
+    network.
     """
-    batch, _, height, width = planes.luma.shape
+    batch, _, height, width = planes.lumas[0].shape
+    device = lumas[0].device
     row_pixels = batch * scale * scale * width
-    rows = max(1, _BLOCK_PIXELS // row_pixels) if luma.device.type == "cpu" else height
+    rows = max(1, _BLOCK_PIXELS // row_pixels) if device.type == "cpu" else height
     shape = (batch, planes.channels, scale * height, scale * width)
-    samples = torch.empty(shape, dtype=dtype, device=luma.device)
+    samples = torch.empty(shape, dtype=dtype, device=device)
     full = torch.iinfo(dtype).max
     for first in range(0, height, rows):
         end = min(height, first + rows)
         block = slice(scale * first, scale * end)
-        alpha_block = None if alpha is None else alpha[:, :, block]
-        merged = _merge_rows(
-            planes, luma[:, :, block], alpha_block, scale, (first, end), 0.5 / full
-        )
+        parts = [luma[:, :, block] for luma in lumas]
+        merged = _merge_rows(planes, parts, scale, (first, end), 0.5 / full)
         samples[:, :, block] = (merged.clamp(0, 1) * full).round().to(dtype)
     return samples
 
 
 def _merge_rows(
     planes: Planes,
-    luma: Tensor,
-    alpha: Tensor | None,
+    lumas: Sequence[Tensor],
     scale: int,
     rows: tuple[int, int],
     transparent: float,
 ) -> Tensor:
     """The samples (B, C, scale n, scale W) of ``rows``, n rows of the planes from first to end.
 
-    ``luma`` and ``alpha``: upscaled, of these rows. An alpha up to ``transparent`` rounds to 0: it
-    has no colour to divide by alpha, so the pixel is black.
+    ``lumas``: upscaled, of these rows. An alpha up to ``transparent`` rounds to 0: nobody sees the
+    colour of that pixel, so it is black.
     """
-    colours = luma
+    colours = lumas[0]
     if planes.chroma is not None:
         chroma = _enlarge_rows(planes.chroma, rows, scale)
-        colours = ycbcr_to_rgb(torch.cat([luma, chroma], dim=1))  # (B, 3, scale n, scale W)
+        colours = ycbcr_to_rgb(torch.cat([colours, chroma], dim=1))  # (B, 3, scale n, scale W)
     if planes.is_opaque:
-        return torch.cat([colours, torch.ones_like(luma)], dim=1)
-    if alpha is None or planes.alpha is None:
+        return torch.cat([colours, torch.ones_like(lumas[0])], dim=1)
+    if planes.alpha is None:
         return colours
-    # Where all neighbours are opaque or transparent, the result is exactly so; no edge overshoots.
+    alpha = _alpha_between(*lumas, *((0.0, 1.0) if planes.chroma is None else LUMA_SPAN))
     alpha = alpha.clamp(*_alpha_bounds(planes.alpha, rows, scale))  # (B, 1, scale n, scale W)
-    straight = (colours / alpha.clamp(min=transparent)).masked_fill(alpha <= transparent, 0)
-    return torch.cat([straight, alpha], dim=1)
+    return torch.cat([colours.masked_fill(alpha <= transparent, 0), alpha], dim=1)
+
+
+def _alpha_between(
+    luma: Tensor, over_black: Tensor, over_white: Tensor, black: float, white: float
+) -> Tensor:
+    """The alpha with which ``luma`` over ``black`` and over ``white`` comes closest to what the
+    network made of the picture over them, by the sum of the two squared differences."""
+    luma = luma.clamp(black, white)
+    above, below = luma - black, white - luma
+    covered = above * (over_black - black) + below * (white - over_white)
+    return covered / (above.square() + below.square())
 
 
 def _enlarge_rows(planes: Tensor, rows: tuple[int, int], scale: int) -> Tensor:
@@ -124,11 +160,13 @@ def _enlarge_rows(planes: Tensor, rows: tuple[int, int], scale: int) -> Tensor:
 
 
 def _alpha_bounds(alpha: Tensor, rows: tuple[int, int], scale: int) -> tuple[Tensor, Tensor]:
-    """Minimum and maximum over 3x3 pixels of alpha, for n ``rows``: (B, 1, scale n, scale W)."""
+    """The least and the largest alpha of n ``rows``, (B, 1, scale n, scale W): both 1 where all
+    pixels within REACH are opaque, both 0 where they are transparent, 0 and 1 elsewhere."""
     first, end = rows
-    index = torch.arange(first - 1, end + 1, device=alpha.device).clamp(0, alpha.shape[2] - 1)
-    padded = F.pad(alpha.index_select(2, index), (1, 1, 0, 0), mode="replicate")
-    highest = F.max_pool2d(padded, 3, stride=1)  # (B, 1, n, W)
-    lowest = -F.max_pool2d(-padded, 3, stride=1)
-    low, high = (F.interpolate(bound, scale_factor=scale) for bound in (lowest, highest))
+    index = torch.arange(first - REACH, end + REACH, device=alpha.device)
+    around = alpha.index_select(2, index.clamp(0, alpha.shape[2] - 1))
+    around = F.pad(around, (REACH, REACH, 0, 0), mode="replicate")
+    highest = F.max_pool2d(around, 2 * REACH + 1, stride=1)  # (B, 1, n, W)
+    lowest = -F.max_pool2d(-around, 2 * REACH + 1, stride=1)
+    low, high = (F.interpolate(b, scale_factor=scale) for b in (lowest.floor(), highest.ceil()))
     return low, high
