@@ -1,5 +1,5 @@
-"""What transparency costs: enlarged pictures with alpha, laid over a colour, beside the same picture
-laid over that colour first and enlarged without alpha.
+"""Pictures with alpha, enlarged and then laid over a colour, compared with the same pictures laid
+over that colour first and enlarged without alpha.
 
     python benchmarks/transparency.py [-m lapsr-photo] [--scale 4] [--save DIR]
 
@@ -20,9 +20,15 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from lapsr_cli import Upscaler
 
 Levels = NDArray[np.float64]
+Colour = tuple[int, int, int]
 
-COLOURS = {"white": (255, 255, 255), "black": (0, 0, 0), "red": (230, 30, 30)}
-GROUNDS = {"white": (255, 255, 255), "black": (0, 0, 0), "own": None, "grey": (128, 128, 128)}
+COLOURS: dict[str, Colour] = {"white": (255, 255, 255), "black": (0, 0, 0), "red": (230, 30, 30)}
+GROUNDS: dict[str, Colour | None] = {
+    "white": (255, 255, 255),
+    "black": (0, 0, 0),
+    "own": None,
+    "grey": (128, 128, 128),
+}
 
 
 def text(words: str, size: int, width: int, height: int) -> Image.Image:
@@ -55,20 +61,37 @@ MASKS = {
 }
 
 
-def over(picture: NDArray[np.uint8], ground: tuple[int, int, int]) -> Levels:
+def over(picture: NDArray[np.uint8], ground: Colour) -> Levels:
     """RGBA (H, W, 4) laid over a colour: RGB (H, W, 3)."""
     share = picture[..., 3:] / 255
     mixed: Levels = picture[..., :3] * share + np.array(ground) * (1 - share)
     return mixed
 
 
-def compared(
-    upscaler: Upscaler, picture: NDArray[np.uint8], ground: tuple[int, int, int], scales: list[int]
-) -> dict[int, tuple[Levels, Levels]]:
-    """By scale: enlarged and then laid over ``ground``, laid over it and then enlarged."""
+def enlargements(
+    upscaler: Upscaler, mask: Image.Image, colour: Colour, scales: list[int]
+) -> dict[tuple[str, int], tuple[Levels, Levels]]:
+    """By ground and scale: enlarged and then laid over it, laid over it and then enlarged."""
+    drawn = Image.new("RGB", mask.size, colour)
+    drawn.putalpha(mask)
+    picture = np.asarray(drawn)
+    grounds = {name: ground or colour for name, ground in GROUNDS.items()}
     alone = upscaler(picture, scales)
-    opaque = upscaler(over(picture, ground).round().astype(np.uint8), scales)
-    return {scale: (over(alone[scale], ground), opaque[scale].astype(float)) for scale in scales}
+    opaque = {
+        ground: upscaler(over(picture, ground).round().astype(np.uint8), scales)
+        for ground in set(grounds.values())
+    }
+    return {
+        (name, scale): (over(alone[scale], ground), opaque[ground][scale].astype(float))
+        for name, ground in grounds.items()
+        for scale in scales
+    }
+
+
+def cell(pair: tuple[Levels, Levels]) -> str:
+    """The largest difference and the 99.9th percentile."""
+    apart = np.abs(pair[0] - pair[1]).max(axis=-1)
+    return f"{apart.max():.0f} / {np.quantile(apart, 0.999):.0f}"
 
 
 def main() -> None:
@@ -86,20 +109,20 @@ def main() -> None:
     print("|---|---|---|" + "---|" * len(GROUNDS))
     for shape, mask in MASKS.items():
         for name, colour in COLOURS.items():
-            drawn = Image.new("RGB", mask.size, colour)
-            drawn.putalpha(mask)
-            cells: dict[int, list[str]] = {scale: [] for scale in scales}
-            for below, ground in GROUNDS.items():
-                results = compared(upscaler, np.asarray(drawn), ground or colour, scales)
-                for scale, pair in results.items():
-                    apart = np.abs(pair[0] - pair[1]).max(axis=-1)
-                    cells[scale].append(f"{apart.max():.0f} / {np.quantile(apart, 0.999):.0f}")
-                    if options.save:
-                        options.save.mkdir(parents=True, exist_ok=True)
-                        both = Image.fromarray(np.vstack(pair).round().astype(np.uint8))
-                        both.save(options.save / f"{shape} {name} over {below} {scale}x.png")
+            pairs = enlargements(upscaler, mask, colour, scales)
             for scale in scales:
-                print(f"| {shape} | {name} | {scale}x | {' | '.join(cells[scale])} |", flush=True)
+                cells = [cell(pairs[ground, scale]) for ground in GROUNDS]
+                print(f"| {shape} | {name} | {scale}x | {' | '.join(cells)} |", flush=True)
+            if options.save:
+                save(pairs, options.save, f"{shape} {name}")
+
+
+def save(pairs: dict[tuple[str, int], tuple[Levels, Levels]], folder: Path, name: str) -> None:
+    """Write both enlargements over each ground, one above the other."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for (ground, scale), pair in pairs.items():
+        both = Image.fromarray(np.vstack(pair).round().astype(np.uint8))
+        both.save(folder / f"{name} over {ground} {scale}x.png")
 
 
 if __name__ == "__main__":

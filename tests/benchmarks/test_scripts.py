@@ -95,3 +95,23 @@ def test_batch_run(tiny: Path) -> None:
     assert float(ratio.rpartition(" ")[2]) > 0
     megabytes = [int(each) for each in memory.partition("run: ")[2].split()]
     assert max(megabytes) > 10
+
+
+RED_OVER_WHITE_OR_BLACK = {"text": 133, "fine print": 230, "ring": 98, "shadow": 2}
+"""What was attained: the network makes strokes of middle brightness darker over white and brighter
+over black, and blurs their chroma; no alpha does both."""
+
+
+def test_transparency() -> None:
+    """What is black or white is within 6 levels of the same picture enlarged without alpha (fine
+    print: 8), over white, over black, and over its own colour."""
+    heading, *rows = rows_of(run("transparency.py"))
+    assert heading[3:] == ["over white", "over black", "over own", "over grey"]
+    assert len(rows) == 4 * 3 * 3
+    for shape, colour, _, *cells in rows:
+        over_white, over_black, over_own, _ = (int(cell.split()[0]) for cell in cells)
+        limit = 8 if shape == "fine print" else 6
+        assert over_own <= 2
+        assert max(over_white, over_black) <= (
+            RED_OVER_WHITE_OR_BLACK[shape] + 1 if colour == "red" else limit
+        )

@@ -74,7 +74,7 @@ def test_opaque_alpha_changes_nothing(
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_clear_stays_clear_and_opaque_stays_opaque(network: LaplacianPyramid, dtype: type) -> None:
-    """Two pixels off the edge between them; and in the colours of what is clear no noise is left."""
+    """Two pixels off the edge between them; and what is clear is black."""
     full = np.iinfo(dtype).max
     alpha: Samples = np.zeros((20, 24), dtype)
     alpha[:, 12:] = full
