@@ -23,8 +23,8 @@ from lapsr_cli.pixels.planes import merge, split
 __all__ = ["NotFinite", "OutOfMemory", "PassResult", "PendingResult", "Runtime"]
 
 _CPU_BYTES_PER_OUTPUT_PIXEL = 45
-"""Measured at 8x and 2x: 6 to 9 for grey, 10 to 22 for RGB, up to 29 with alpha and 16 bits, up to
-40 with test-time augmentation."""
+"""Measured at 8x and 2x: 6 to 9 for grey, 10 to 22 for RGB, up to 39 with alpha and 16 bits, up to
+40 with test-time augmentation, and 64 with both."""
 
 
 class OutOfMemory(Exception):

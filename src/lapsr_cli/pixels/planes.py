@@ -135,7 +135,9 @@ def _merge_rows(
         return torch.cat([colours, torch.ones_like(lumas[0])], dim=1)
     if planes.alpha is None:
         return colours
-    alpha = _alpha_between(*lumas, *((0.0, 1.0) if planes.chroma is None else LUMA_SPAN))
+    luma, over_black, over_white = lumas
+    black, white = (0.0, 1.0) if planes.chroma is None else LUMA_SPAN
+    alpha = _alpha_between(luma, over_black, over_white, black, white)
     alpha = alpha.clamp(*_alpha_bounds(planes.alpha, rows, scale))  # (B, 1, scale n, scale W)
     return torch.cat([colours.masked_fill(alpha <= transparent, 0), alpha], dim=1)
 
