@@ -1,7 +1,7 @@
 """Pictures with alpha, enlarged and then laid over a colour, compared with the same pictures laid
 over that colour first and enlarged without alpha.
 
-    python benchmarks/transparency.py [-m lapsr-photo] [--scale 4] [--save DIR]
+    python benchmarks/transparency.py [-m lapsr-photo] [--picture text] [--scale 4] [--save DIR]
 
 Text, fine print, a ring and a soft shadow are drawn in one colour on nothing. For each, the largest
 difference and the 99.9th percentile in levels of 255, over white, black, the picture's own colour
@@ -100,6 +100,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("-m", "--model", default="lapsr-classic")
+    parser.add_argument("--picture", action="append", choices=list(MASKS))
     parser.add_argument("--scale", type=int, action="append")
     parser.add_argument("--save", type=Path)
     options = parser.parse_args()
@@ -107,9 +108,9 @@ def main() -> None:
     scales = options.scale or [2, 4, 8]
     print(f"| picture | colour | scale | {' | '.join(f'over {name}' for name in GROUNDS)} |")
     print("|---|---|---|" + "---|" * len(GROUNDS))
-    for shape, mask in MASKS.items():
+    for shape in options.picture or MASKS:
         for name, colour in COLOURS.items():
-            pairs = enlargements(upscaler, mask, colour, scales)
+            pairs = enlargements(upscaler, MASKS[shape], colour, scales)
             for scale in scales:
                 cells = [cell(pairs[ground, scale]) for ground in GROUNDS]
                 print(f"| {shape} | {name} | {scale}x | {' | '.join(cells)} |", flush=True)

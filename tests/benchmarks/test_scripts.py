@@ -102,12 +102,18 @@ RED_OVER_WHITE_OR_BLACK = {"text": 133, "fine print": 230, "ring": 98, "shadow":
 over black, and blurs their chroma; no alpha does both."""
 
 
-def test_transparency() -> None:
+@pytest.mark.parametrize(
+    ("pictures", "scales"),
+    [(["text", "fine print", "ring", "shadow"], [2, 4]), (["fine print"], [8])],
+)
+def test_transparency(pictures: list[str], scales: list[int]) -> None:
     """What is black or white is within 6 levels of the same picture enlarged without alpha (fine
     print: 8), over white, over black, and over its own colour."""
-    heading, *rows = rows_of(run("transparency.py"))
+    options = [f"--picture={picture}" for picture in pictures]
+    options += [f"--scale={scale}" for scale in scales]
+    heading, *rows = rows_of(run("transparency.py", *options))
     assert heading[3:] == ["over white", "over black", "over own", "over grey"]
-    assert len(rows) == 4 * 3 * 3
+    assert len(rows) == len(pictures) * 3 * len(scales)
     for shape, colour, _, *cells in rows:
         over_white, over_black, over_own, _ = (int(cell.split()[0]) for cell in cells)
         limit = 8 if shape == "fine print" else 6
