@@ -197,6 +197,7 @@ def check(worker: Worker, folder: Path, tiny: Path, pictures: list[tuple[str, by
     code, err = worker.run("upscale", str(folder), *given)
     assert code in (0, 1), (code, err)
     assert "Traceback" not in err
+    assert report.exists(), err
     stored = json.loads(report.read_text())["pictures"]
     assert len(stored) == len(pictures)
     failed = [each["message"] for each in stored if each["status"] == "failed"]
