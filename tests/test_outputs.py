@@ -157,16 +157,26 @@ print("another")
 """
 
 
-def test_a_file_that_stdout_is_redirected_to_gets_both(tmp_path: Path) -> None:
-    """By /dev/stdout and by its own name: neither overwrites the other."""
-    for path in ("/dev/stdout", str(tmp_path / "all")):
+@pytest.fixture
+def stdout(tmp_path: Path) -> Path:
+    """What /dev/stdout is, which root could lose to a defect."""
+    path = tmp_path / "stdout"
+    path.symlink_to("/proc/self/fd/1")
+    if not path.exists():
+        pytest.skip("needs /proc")
+    return path
+
+
+def test_a_file_that_stdout_is_redirected_to_gets_both(tmp_path: Path, stdout: Path) -> None:
+    """By the link and by its own name: neither overwrites the other."""
+    for path in (stdout, tmp_path / "all"):
         with (tmp_path / "all").open("wb") as output:
             subprocess.run([sys.executable, "-c", WRITES_TO, path], stdout=output, check=True)
         assert (tmp_path / "all").read_text() == "a line\nthe file\nanother\n"
 
 
-def test_stdout_may_be_a_pipe() -> None:
-    command = [sys.executable, "-c", WRITES_TO, "/dev/stdout"]
+def test_stdout_may_be_a_pipe(stdout: Path) -> None:
+    command = [sys.executable, "-c", WRITES_TO, stdout]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
     assert done.stdout == b"a line\nthe file\nanother\n"
 
