@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -119,6 +121,12 @@ class Ran:
     code: int
     out: str
     err: str
+
+    @property
+    def outcomes(self) -> list[dict[str, Any]]:
+        """The lines of --json that are about pictures, not about progress."""
+        lines = [json.loads(line) for line in self.out.splitlines()]
+        return [line for line in lines if line["status"] != "progress"]
 
     @property
     def error_lines(self) -> list[str]:

@@ -16,7 +16,7 @@ from lapsr_cli.device.selection import Device, Precision, choose
 from lapsr_cli.errors import UsageError
 from lapsr_cli.image_io import from_pil, to_pil
 from lapsr_cli.inference.batching import Advance, BatchRunner, Pyramid, Result, Stream, Task
-from lapsr_cli.inference.runtime import Runtime
+from lapsr_cli.inference.runtime import Progress, Runtime
 from lapsr_cli.inference.tiler import TileOptions
 from lapsr_cli.network.pyramid import LaplacianPyramid
 from lapsr_cli.pixels.picture import Picture
@@ -85,27 +85,42 @@ class Upscaler:
         chosen = choose(device, precision) if isinstance(device, str) else device
         return cls(models, chosen, tiling, tta=tta, memory=memory)
 
-    def __call__(self, image: AnyImage, scales: Sequence[int] = (2, 4, 8)) -> dict[int, AnyImage]:
+    def __call__(
+        self,
+        image: AnyImage,
+        scales: Sequence[int] = (2, 4, 8),
+        *,
+        progress: Progress = lambda share: None,
+    ) -> dict[int, AnyImage]:
         """Enlarge a PIL image or an array of uint8 or uint16 to every scale.
 
         Arrays are (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGB with straight alpha; results are of
         the same kind. A PIL image is turned upright according to its EXIF and keeps only its
-        ICC profile. Raises UsageError for a scale that the model does not make and for any other
+        ICC profile.
+
+        ``progress`` is called with the share (0-1, rising) that is done: every few rows on the CPU,
+        after each tile on a GPU. The calls may come from other threads, but never two at a time; an
+        exception that it raises ends the upscaling.
+
+        Raises UsageError for a scale that the model does not make and for any other
         type of image, UnreadablePicture for a PIL image that cannot be converted without loss
         (CMYK, more than 8 bits), PictureError if the network gives infinity or NaN.
         """
         if isinstance(image, Image.Image):
             model = self.model_for(lossy=image.format in _LOSSY)
-            pyramid = self._one(from_pil(image), scales, model)
+            pyramid = self._one(from_pil(image), scales, model, progress)
             return {scale: _to_pil(picture, image) for scale, picture in pyramid.items()}
-        pyramid = self._one(_picture_of(image), scales, self.name)
+        pyramid = self._one(_picture_of(image), scales, self.name, progress)
         return {scale: _array_of(picture) for scale, picture in pyramid.items()}
 
-    def _one(self, picture: Picture, scales: Sequence[int], model: str) -> Pyramid:
+    def _one(
+        self, picture: Picture, scales: Sequence[int], model: str, progress: Progress
+    ) -> Pyramid:
         if not scales or not picture.pixels.size:
             raise UsageError("scales and image must not be empty")
         wanted = tuple(operator.index(scale) for scale in scales)
-        (result,) = self.stream([Task(None, picture, wanted, model)])
+        task = Task(None, picture, wanted, model)
+        (result,) = self.stream([task], lambda _, share: progress(share))
         return result.pyramid
 
     def model_for(self, *, lossy: bool) -> str:
@@ -120,12 +135,12 @@ class Upscaler:
     def stream(
         self,
         tasks: Iterable[Task[Key]],
-        advance: Advance = lambda share, output_pixels: None,
+        advance: Advance[Key] = lambda key, share: None,
     ) -> Iterator[Result[Key]]:
         """Enlarge pictures in batches; results may come out of order (`Stream`)."""
         return self.runner.run(self._checked(tasks), advance)
 
-    def open_stream(self, advance: Advance) -> Stream[Any]:
+    def open_stream(self, advance: Advance[Key]) -> Stream[Key]:
         """A stream for pictures that arrive over time."""
         return Stream(self.runner, advance)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import re
@@ -13,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -28,7 +30,9 @@ from lapsr_cli.batch.planning import Job, Selection, plan
 from lapsr_cli.batch.report import Outcome, Output, Report
 from lapsr_cli.batch.targets import Target
 from lapsr_cli.cli.interrupts import stop_signal
-from lapsr_cli.inference.runtime import PendingResult
+from lapsr_cli.inference import batching
+from lapsr_cli.inference.runtime import PendingResult, Runtime
+from lapsr_cli.inference.tiler import TileOptions
 from lapsr_cli.pixels import resize
 from lapsr_cli.upscaler import Upscaler
 from tests.conftest import Ran, draw, results_in, run_lapsr
@@ -403,13 +407,34 @@ def test_pictures_that_are_begun_are_finished(tmp_path: Path, upscaler: Upscaler
                 [upscaler],
                 chosen,
                 limits=Limits(cascade=True),
-                advance=lambda share, output_pixels: stop.set(),
+                advance=lambda source, share: stop.set(),
                 stop=stop.is_set,
             )
         )
     )
     assert outcome.status == "done"
     assert [output.frames for output in outcome.outputs] == [30, 30]
+
+
+def test_a_picture_is_not_charged_for_waiting(
+    tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every pass takes ten seconds, by a clock that only passes advance: the third picture waited
+    for twenty."""
+    draw_some(tmp_path, 3)
+    clock = itertools.count(0, 10)
+    now = [next(clock)]
+    launch = Runtime.launch
+
+    def slow_launch(*arguments: Any) -> PendingResult:
+        now[0] = next(clock)
+        return launch(*arguments)
+
+    monkeypatch.setattr(batching, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(Runtime, "launch", slow_launch)
+    alone = Upscaler.from_weights(tiny, device="cpu", tiling=TileOptions(batch=1))
+    for outcome in outcomes(selection(tmp_path), alone):
+        assert 10 < outcome.seconds < 20
 
 
 def test_outcomes_say_what_was_done(tmp_path: Path, upscaler: Upscaler) -> None:

@@ -12,7 +12,9 @@ import torch
 
 from lapsr_cli.bench import end_to_end
 from lapsr_cli.bench.advice import advice
+from lapsr_cli.bench.precisions import seconds_by_precision
 from lapsr_cli.cli.upscale import upscale
+from lapsr_cli.device.cpu_features import this_processor
 from lapsr_cli.device.selection import Device, FeaturePrecision, choose
 from lapsr_cli.errors import NothingMatched
 from lapsr_cli.network.pyramid import LaplacianPyramid
@@ -54,7 +56,9 @@ def test_stages_of_a_folder(tmp_path: Path, network: LaplacianPyramid) -> None:
     assert list(run.seconds) == STAGES
     assert run.seconds[run.bottleneck] == max(run.seconds.values())
     assert run.total_seconds > 0
-    assert run.advice == advice(run.bottleneck, upscaler.device, {".png", ".jpg"})
+    suffixes = {".png", ".jpg"}
+    assert run.advice == advice(run.bottleneck, upscaler.device, suffixes, run.precisions)
+    assert bool(run.precisions) == (run.bottleneck == "network")
     assert sorted(path.name for path in tmp_path.rglob("*.*")) == ["a.png", "b.jpg", "broken.png"]
     (tmp_path / "nothing").mkdir()
     with pytest.raises(NothingMatched, match=r"--end-to-end .*: no readable pictures"):
@@ -75,6 +79,39 @@ def test_stages_of_a_folder(tmp_path: Path, network: LaplacianPyramid) -> None:
 def test_advice_is_about_the_bottleneck(bottleneck: str, suffix: str, words: str) -> None:
     device = Device(torch.device("mps"), "fp16", "asked for")
     assert words in advice(bottleneck, device, [suffix])
+
+
+@pytest.mark.parametrize(
+    ("current", "expected"), [("fp32", "int8"), ("bf16", "int8"), ("int8", None)]
+)
+def test_advice_on_precision_is_what_was_measured(
+    current: FeaturePrecision, expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a Zen 5, which multiplies in bf16, but is slower in it than in fp32."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    measured = {"fp32": 0.253, "bf16": 0.336, "int8": 0.203}
+    device = Device(torch.device("cpu"), current, "asked for")
+    said = advice("network", device, [".png"], measured)
+    if expected:
+        ratio = f"{measured[expected] / measured[current]:.2f}"
+        assert said == f"--precision {expected}, which took {ratio} of the time of {current} here"
+    else:
+        assert "--precision" not in said
+
+
+def test_a_gain_within_the_noise_is_no_advice() -> None:
+    device = Device(torch.device("mps"), "fp32", "asked for")
+    assert "--precision" not in advice("network", device, [], {"fp32": 1.0, "fp16": 0.97})
+    assert "--precision fp16" in advice("network", device, [], {"fp32": 1.0, "fp16": 0.9})
+
+
+def test_each_precision_is_timed_that_the_device_has() -> None:
+    """bf16 unless it is far slower, as without instructions for it; int8 where the processor has
+    dot products of bytes; fp16 never."""
+    measured = seconds_by_precision(Upscaler.from_weights("lapsr-classic", device="cpu"), 2)
+    others = {"fp32", "int8"} if this_processor().has_vnni else {"fp32"}
+    assert set(measured) - {"bf16"} == others
+    assert min(measured.values()) > 0
 
 
 @pytest.mark.parametrize("stage", STAGES)

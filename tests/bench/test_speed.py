@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,8 +14,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lapsr_cli.bench import speed
 from lapsr_cli.bench.machine import this_machine
+from lapsr_cli.bench.results import Results
 from lapsr_cli.bench.sizes import parse_size
 from lapsr_cli.bench.timing import TimingOptions
+from lapsr_cli.cli.bench_tables import show
 from lapsr_cli.device.selection import choose
 from lapsr_cli.errors import UsageError
 from lapsr_cli.inference.tiler import TileOptions
@@ -78,6 +81,27 @@ def test_speed_reports_what_was_computed(config: PyramidConfig, network: Laplaci
     whole = Upscaler({"tiny": network}, choose("cpu"), TileOptions(tile=None))
     (row,) = speed.measure(whole, (2,), TimingOptions(sizes=(SMALL,)))
     assert row.work_ratio == 1
+
+
+@pytest.mark.parametrize(
+    ("precision", "roofline", "shown"),
+    [("fp32", 0.05, "400%"), ("fp32", 0.04, "?"), ("bf16", 0.04, "?"), ("int8", 0.04, "500%")],
+)
+def test_an_impossible_share_of_the_roofline_is_not_shown(
+    network: LaplacianPyramid,
+    precision: str,
+    roofline: float,
+    shown: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Winograd saves three multiplications of four at most."""
+    options = TimingOptions(sizes=(SMALL,), runs=1)
+    (row,) = speed.measure(Upscaler({"tiny": network}, choose("cpu")), (2,), options)
+    row = replace(row, precision=precision, roofline=roofline, teraflops=0.2)
+    show(Results(machine=this_machine(), command="", version="", date="", speeds=(row,)))
+    printed = capsys.readouterr().out
+    assert f" {shown} " in printed
+    assert ("measure again on a quiet machine" in printed) == (shown == "?")
 
 
 def test_pictures_are_cropped_and_repeated(network: LaplacianPyramid) -> None:

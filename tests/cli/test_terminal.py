@@ -33,6 +33,22 @@ with TrainingView(123456, 300000) as view:
 """
 
 
+PICTURES = """
+from pathlib import Path
+from lapsr_cli.batch.estimate import Work
+from lapsr_cli.batch.progress import RunProgress
+from lapsr_cli.cli.console import PictureBar
+for count in (1, 1234):
+    names = [Path(str(number)) for number in range(count)]
+    work, clock = Work(network=25.0, encoding=2.0, pixels=10**6), iter(range(100)).__next__
+    progress = RunProgress(dict.fromkeys(names, work), clock)
+    for number in range(1, 11):
+        progress.advance(names[0], number / 25)
+    with PictureBar(count) as bar:
+        bar.show(progress)
+"""
+
+
 def on_a_terminal(columns: int, code: str, *arguments: str) -> list[str]:
     """The lines that a Python process prints to a terminal, without colours."""
     terminal, process_end = pty.openpty()
@@ -77,3 +93,17 @@ def test_progress_of_training_fits_the_terminal(columns: int, tmp_path: Path) ->
         assert len(line) <= columns
         assert re.search(r" (-:--:--|--:--|\d+:\d\d(:\d\d)?) loss 0\.01234", line), line
     assert any("┃ bicubic ┃" in line for line in lines) == (columns == 80)
+
+
+@pytest.mark.parametrize("columns", [20, 40, 80])
+def test_progress_of_pictures_fits_the_terminal(columns: int) -> None:
+    """Within a picture. On a narrow terminal, the time left is what stays."""
+    lines = on_a_terminal(columns, PICTURES)
+    assert max(map(len, lines)) <= columns
+    drawn = [line for line in lines if line.startswith("0/1")]
+    one, many = [line for line in drawn if line.startswith("0/1 ")][-1], drawn[-1]
+    for line in (one, many):
+        assert re.search(r" \d+:\d\d:\d\d( |$)", line), line
+        assert ("\u2501" in line) == ("pictures" in line) == (columns == 80)
+    assert columns == 20 or " 37 % " in one
+    assert columns < 80 or one.endswith(" MP/s")

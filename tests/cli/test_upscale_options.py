@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 
 from lapsr_cli.batch.report import Outcome, Output
+from lapsr_cli.cli import upscale_session
 from lapsr_cli.cli.params import pixels_of
 from lapsr_cli.cli.upscale import upscale as command
 from lapsr_cli.cli.upscale_options import UpscaleOptions
@@ -26,7 +27,7 @@ from lapsr_cli.pixels.resize import resize
 from lapsr_cli.text import counted
 from lapsr_cli.weights.manifest import manifest
 from tests import drawn_files
-from tests.conftest import Ran, draw, results_in, run_lapsr
+from tests.conftest import ROOT, Ran, draw, results_in, run_lapsr
 
 Lapsr = Callable[..., Ran]
 Json = dict[str, Any]
@@ -225,7 +226,7 @@ def test_names_of_every_kind_are_mirrored_and_told(tmp_path: Path, tiny: Path) -
     assert len(failed) == 2
     assert "bad\\n" in failed[0]
     assert "large" in failed[1]
-    lines = [json.loads(line) for line in ran.out.splitlines()]
+    lines = ran.outcomes
     assert len(lines) == 7
     stored = json.loads(report.read_bytes())
     assert sorted(stored["pictures"], key=str) == sorted(lines, key=str)
@@ -426,7 +427,7 @@ def test_json_lines_are_outcomes_and_the_report_holds_them(upscale: Lapsr, tmp_p
     report = tmp_path / "sub" / "report.json"
     ran = upscale("--json", "--report", report)
     assert ran.code == 1
-    lines = [json.loads(line) for line in ran.out.splitlines()]
+    lines = ran.outcomes
     for line in lines:
         assert list(line) == [field.name for field in fields(Outcome)]
         for output in line["outputs"]:
@@ -593,9 +594,9 @@ def test_a_dry_run_tells_disk_and_time(upscale: Lapsr, tmp_path: Path) -> None:
     Image.new("RGB", (6000, 4000)).save(tmp_path / "in" / "a.png")
     ran = upscale("-f", "bmp", "--dry-run", "--tta")
     assert "about 288 MB" in ran.error_lines[-1]
-    seconds = re.search(r"(\d+) s of inference", ran.error_lines[-1])
+    seconds = re.search(r"about ([\d.]+)( to [\d.]+)? (s|min|h)$", ran.error_lines[-1])
     assert seconds
-    assert int(seconds[1]) > 0
+    assert float(seconds[1]) > 0
 
 
 def test_a_dry_run_skips_and_speaks_json(upscale: Lapsr, tmp_path: Path) -> None:
@@ -636,6 +637,28 @@ def test_too_many_pixels_are_refused(upscale: Lapsr, tmp_path: Path) -> None:
     assert "420 pixels, more than --max-pixels 400" in ran.err
 
 
+def test_json_has_lines_of_progress_within_a_picture(
+    lapsr: Lapsr, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every field as docs/report.md has it; not more often than allowed."""
+    draw(tmp_path / "a.png", 200, 300)
+    command = ("upscale", tmp_path / "a.png", "-o", tmp_path / "out", "--offline", "--json")
+    monkeypatch.setattr(upscale_session, "_PROGRESS_INTERVAL", 0.0)
+    ran = lapsr(*command)
+    *progress, outcome = map(json.loads, ran.out.splitlines())
+    assert [outcome] == ran.outcomes
+    section = (ROOT / "docs" / "report.md").read_text(encoding="utf-8").partition("## Progress")[2]
+    fields = re.findall(r"^\| (.*?) \|", section.partition("\n## ")[0], re.MULTILINE)
+    documented = [name for field in fields for name in re.findall(r"`(\w+)`", field)]
+    assert all(list(line) == documented for line in progress)
+    shares = [line["share"] for line in progress]
+    assert shares == sorted(shares)
+    assert len({share for share in shares if 0 < share < 0.9}) > 2
+    assert (progress[-1]["writing"], outcome["status"]) == (1, "done")
+    monkeypatch.setattr(upscale_session, "_PROGRESS_INTERVAL", 1000.0)
+    assert len(lapsr(*command, "--if-exists", "overwrite").out.splitlines()) == 1
+
+
 def test_little_memory_changes_no_pixel(upscale: Lapsr, tmp_path: Path) -> None:
     draw(tmp_path / "in" / "a.png", 150, 140)
     for number in range(5):
@@ -644,7 +667,7 @@ def test_little_memory_changes_no_pixel(upscale: Lapsr, tmp_path: Path) -> None:
     whole = {n: np.array(Image.open(tmp_path / "out" / n)) for n in names(tmp_path / "out")}
     ran = upscale("-s", "2,4", "--memory", "1500k", "--if-exists", "overwrite", "--json")
     assert ran.code == 0
-    windows = {Path(o["source"]).name: o["windows"] for o in map(json.loads, ran.out.splitlines())}
+    windows = {Path(line["source"]).name: line["windows"] for line in ran.outcomes}
     assert windows["a.png"] > 10
     for name, pixels in whole.items():
         again = np.array(Image.open(tmp_path / "out" / name))
@@ -688,6 +711,35 @@ def test_the_mean_of_eight_on_the_command_line(upscale: Lapsr, tmp_path: Path) -
     assert asymmetry() > 1
 
 
+@pytest.mark.parametrize(
+    ("inputs", "models"),
+    [
+        (["a.png", "b.bmp"], ["lapsr-classic"]),
+        (["a.jpg"], ["lapsr-photo"]),
+        (["a.jpg", "b.png"], ["lapsr-classic", "lapsr-photo"]),
+        (["a.webp"], ["lapsr-classic", "lapsr-photo"]),  # with or without loss
+    ],
+)
+def test_the_models_that_are_needed_are_named(
+    lapsr: Lapsr, tmp_path: Path, inputs: list[str], models: list[str]
+) -> None:
+    """And every line before the run fits 80 columns."""
+    for name in inputs:
+        draw(tmp_path / "in" / name, 8, 8)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        ran = lapsr("upscale", tmp_path / "in", "-o", tmp_path / "out", "--offline")
+    finally:
+        torch.set_num_threads(threads)
+    assert ran.code == 0
+    named = re.findall(r"^model: ([\w-]+), MS-LapSRN", ran.err, re.MULTILINE)
+    assert named == models
+    assert ("(lossy)" in ran.err) == ("(lossless)" in ran.err) == (len(models) == 2)
+    assert "device: cpu, 1 thread, " in ran.err
+    assert max(map(len, ran.error_lines)) <= 80
+
+
 def test_lossy_files_have_a_default_of_their_own(lapsr: Lapsr, tmp_path: Path) -> None:
     """Without -m, that is with the models that come with lapsr; by content, not by name."""
     smooth = Image.open(draw(tmp_path / "in" / "a.png", 12, 12))
@@ -698,8 +750,7 @@ def test_lossy_files_have_a_default_of_their_own(lapsr: Lapsr, tmp_path: Path) -
     given = ("upscale", tmp_path / "in", "--offline", "--json", "-o")
     ran = lapsr(*given, tmp_path / "out")
     assert ran.code == 0
-    found = map(json.loads, ran.out.splitlines())
-    chosen = {Path(each["source"]).name: each["model"] for each in found}
+    chosen = {Path(each["source"]).name: each["model"] for each in ran.outcomes}
     lossless, lossy = manifest().defaults
     assert chosen == {
         "a.png": lossless,

@@ -55,6 +55,26 @@ def test_equal_pictures(
     assert_equal_pictures(reference, in_strips(reference, pixels), luma, scale)
 
 
+@settings(max_examples=30)
+@given(
+    config=st.sampled_from(SMALL_CONFIGS),
+    height=st.integers(1, 90),
+    width=st.integers(1, 8),
+    pixels=st.integers(1, 200),
+)
+def test_progress_counts_the_rows_that_are_through(
+    config: PyramidConfig, height: int, width: int, pixels: int
+) -> None:
+    """Rising to exactly 1, at least once for the rows that a strip can have."""
+    strips = in_strips(random_network(config), pixels)
+    shares: list[float] = []
+    strips(torch.rand(1, 1, height, width, dtype=torch.float64), progress=shares.append)
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    rows_of_a_strip = max(4, pixels // width)
+    assert len(shares) >= height // rows_of_a_strip
+
+
 def test_fp32_is_close_to_the_reference() -> None:
     """D5R8 as published, over several strips and with Winograd's convolution."""
     torch.manual_seed(0)

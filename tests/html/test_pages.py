@@ -136,6 +136,7 @@ FULL = replace(
             seconds={"decode": 1.0, "network": 20.0, "encode": 5.0},
             total_seconds=22.0,
             bottleneck="network",
+            precisions={"fp32": 0.25, "int8": 0.2},
             advice="Another precision would help.",
         ),
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -13,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from lapsr_cli.cpu.streaming import StreamingPyramid
 from lapsr_cli.device.selection import Device, choose
 from lapsr_cli.device.transfer import Download, Transfer
 from lapsr_cli.errors import DeviceError
 from lapsr_cli.inference.batching import BatchRunner, Result, Stream, Task
-from lapsr_cli.inference.runtime import OutOfMemory, PendingResult, Runtime
+from lapsr_cli.inference.runtime import OutOfMemory, PendingResult, Progress, Runtime
 from lapsr_cli.inference.tiler import TileOptions
 from lapsr_cli.network.pyramid import LaplacianPyramid, PyramidConfig
 from lapsr_cli.pixels.picture import Picture, Samples
@@ -258,12 +260,14 @@ class Later(Download):
 class Small(Runtime):
     """A device that holds ``most`` pixels of windows at a time, and says so as devices do."""
 
-    def launch(self, windows: Tensor, scales: Iterable[int]) -> PendingResult:
+    def launch(
+        self, windows: Tensor, scales: Iterable[int], progress: Progress = lambda share: None
+    ) -> PendingResult:
         if windows.shape[0] * windows.shape[2] * windows.shape[3] > self.most:
             self.refused += 1
             raise OutOfMemory("cannot hold it")
         self.passes.append(tuple(windows.shape))
-        return super().launch(windows, scales)
+        return super().launch(windows, scales, progress)
 
     def __init__(self, model: LaplacianPyramid, most: int) -> None:
         super().__init__(model, choose("cpu"))
@@ -298,11 +302,11 @@ def test_without_memory_windows_and_batches_get_smaller(
     tasks = several(7)
     runtime = Small(network, most)
     runtime.transfer = transfer or runtime.transfer
-    shares: list[tuple[float, int]] = []
+    shares: dict[int, list[float]] = defaultdict(list)
     with caplog.at_level(logging.WARNING, "lapsr_cli"):
         results = list(
             BatchRunner({"": runtime}, windows).run(
-                tasks, lambda share, pixels: shares.append((share, pixels))
+                tasks, lambda key, share: shares[key].append(share)
             )
         )
     assert sorted(result.key for result in results) == list(range(7))
@@ -311,8 +315,9 @@ def test_without_memory_windows_and_batches_get_smaller(
         for scale, picture in result.pyramid.items():
             whole = expected[result.key].pyramid[scale].pixels.astype(int)
             assert np.abs(picture.pixels - whole).max() <= 1
-    assert sum(share for share, _ in shares) == pytest.approx(7)
-    assert sum(pixels for _, pixels in shares) == 7 * 30 * 26 * (4 + 16)
+    assert sorted(shares) == list(range(7))
+    for told in shares.values():
+        assert_rises_to_one(told)
     halved = [record for record in caplog.records if "continuing with half" in record.message]
     noted = {note for result in results for note in result.notes}
     assert len(halved) == runtime.refused
@@ -320,6 +325,63 @@ def test_without_memory_windows_and_batches_get_smaller(
     assert halved or windows.tile, "nothing was too large for it"
     assert all("out of memory at " in note for note in noted)
     assert max(n * h * w for n, _, h, w in runtime.passes) <= most
+
+
+def assert_rises_to_one(shares: Sequence[float]) -> None:
+    """Strictly, and to exactly 1."""
+    assert shares
+    assert all(before < after for before, after in pairwise([0.0, *shares]))
+    assert shares[-1] == 1
+
+
+@settings(max_examples=25)
+@given(
+    size=st.tuples(st.integers(1, 30), st.integers(1, 10)),
+    scales=st.sets(st.sampled_from([2, 4, 8]), min_size=1),
+    alpha=st.booleans(),
+    tta=st.booleans(),
+    tile=st.sampled_from([None, 12]),
+    batch=st.integers(1, 3),
+)
+def test_progress_rises_to_one_strip_by_strip(
+    network: LaplacianPyramid,
+    size: tuple[int, int],
+    scales: set[int],
+    alpha: bool,
+    tta: bool,
+    tile: int | None,
+    batch: int,
+) -> None:
+    """Of each picture, whatever it is computed in; and inside a single window too."""
+    upscaler = Upscaler(network, choose("cpu"), TileOptions(tile=tile, batch=batch), tta=tta)
+    model = upscaler.runner.runtimes[""].model
+    assert isinstance(model, StreamingPyramid)
+    model.whole_pixels, model.strip_pixels = 0, 100
+    hole = smooth(*size, seed=9) if alpha else None
+    tasks = [
+        Task(key, Picture(smooth(*size, 3, seed=key), hole), tuple(sorted(scales)), "")
+        for key in range(2)
+    ]
+    shares: dict[int, list[float]] = defaultdict(list)
+    for _ in upscaler.stream(tasks, lambda key, share: shares[key].append(share)):
+        pass
+    assert sorted(shares) == [0, 1]
+    for told in shares.values():
+        assert_rises_to_one(told)
+    if tile is None and batch == 1:
+        assert len(shares[0]) >= size[0] // 12, "a window was one step"
+
+
+def test_progress_ends_a_pass_that_it_does_not_want(network: LaplacianPyramid) -> None:
+    """Raised in whichever thread of the engine, it comes back, and is not taken for a lack of
+    memory."""
+
+    def stop(_: float) -> None:
+        raise RuntimeError("enough")
+
+    upscaler = Upscaler(network, choose("cpu"))
+    with pytest.raises(RuntimeError, match="enough"):
+        upscaler(np.zeros((200, 200), np.uint8), (4,), progress=stop)
 
 
 def test_one_pass_computes_while_another_is_put_in_place(network: LaplacianPyramid) -> None:
@@ -362,22 +424,23 @@ def test_what_overflows_beside_the_program_is_computed_in_fp32() -> None:
         assert result.notes == ("fp16 overflowed: computed again in fp32",)
 
 
-def test_what_was_done_before_memory_ran_out_is_counted_once(network: LaplacianPyramid) -> None:
-    """A picture half of whose windows are done begins again."""
+def test_a_picture_that_begins_again_is_never_behind_what_was_told(
+    network: LaplacianPyramid,
+) -> None:
+    """Memory runs out when half of its windows are done."""
     task = Task(0, Picture(smooth(60, 60, 3)), (2,), "")
     runtime = Small(network, 10**9)
-    shares: list[tuple[float, int]] = []
+    shares: list[float] = []
 
-    def advance(share: float, output_pixels: int) -> None:
-        shares.append((share, output_pixels))
+    def advance(_: int, share: float) -> None:
+        shares.append(share)
         if len(shares) == 3:
             runtime.most = 500
 
     (result,) = BatchRunner({"": runtime}, TileOptions(tile=16, batch=1)).run([task], advance)
     assert runtime.refused
-    assert any(share < 0 for share, _ in shares)
-    assert sum(share for share, _ in shares) == pytest.approx(1)
-    assert sum(pixels for _, pixels in shares) == 60 * 60 * 4
+    assert 0.1 < shares[2] < 0.9
+    assert_rises_to_one(shares)
     whole = enlarged(network, task.picture, 2)[2].pixels.astype(int)
     assert np.abs(result.pyramid[2].pixels - whole).max() <= 1
 

@@ -2,87 +2,135 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-
-import numpy as np
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from lapsr_cli import image_io
 from lapsr_cli.batch.limits import Limits, check
 from lapsr_cli.batch.planning import Job
-from lapsr_cli.batch.targets import Target, enlargement
+from lapsr_cli.batch.targets import Pass, Target, enlargement, passes
 from lapsr_cli.errors import PictureError
-from lapsr_cli.image_io import SUFFIXES, Header
+from lapsr_cli.image_io import READABLE, SUFFIXES, Header
+from lapsr_cli.inference.runtime import Runtime
 from lapsr_cli.pixels.picture import Size
 from lapsr_cli.upscaler import Upscaler
 
-__all__ = ["Forecast", "bytes_to_write", "forecasts", "seconds_per_pixel"]
+__all__ = [
+    "Forecast",
+    "Survey",
+    "Work",
+    "encoding_seconds",
+    "forecasts",
+    "network_seconds",
+    "survey",
+]
 
 _BYTES_PER_SAMPLE = {"JPEG": 0.2, "PNG": 0.6, "WEBP": 0.1, "TIFF": 0.7, "AVIF": 0.08, "GIF": 0.25}
 """Of photographs at the default settings, roughly; what is not named is not compressed."""
-_TRIAL_SIDE = 96
+_OPERATIONS_PER_SECOND = 0.27e12
+"""Of the network in fp32 on two cores with AVX2."""
+_ENCODING_NS = {
+    "JPEG": 12, "PNG": 450, "WEBP": 150, "TIFF": 300, "AVIF": 900, "GIF": 1500, "BMP": 5
+}  # fmt: skip
+"""Nanoseconds per output pixel there, at the default settings."""
 _SAMPLE = 64
+_KINDS = {
+    "JPEG": (True,), "AVIF": (True,), "HEIF": (True,), "WEBP": (True, False), "TIFF": (True, False),
+    "PNG": (False,), "BMP": (False,), "GIF": (False,),
+}  # fmt: skip
+"""Whether what is in a format may be compressed with loss."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What a picture takes on the machine that was measured, two cores with AVX2: seconds of the
+    network, and of one encoder. A run finds out how much faster or slower its machine is in each.
+    ``pixels``: written.
+    """
+
+    network: float = 0.0
+    encoding: float = 0.0
+    pixels: int = 0
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """Of one picture: the size of each output, its bytes roughly, the enlargement the network has
-    to make; or, in ``problem``, why there will be nothing."""
+    """Of one picture: its format, the size of each output, their bytes, roughly, the passes of the
+    network and the work; or, in ``problem``, why there will be nothing."""
 
     job: Job
-    header: Header | None
-    sizes: dict[Target, Size]
-    bytes: int
-    enlargement: int
+    form: str = ""
+    sizes: Mapping[Target, Size] = field(default_factory=dict)
+    bytes: int = 0
+    passes: Sequence[Pass] = ()
+    work: Work = field(default_factory=Work)
     problem: str = ""
 
-    @property
-    def input_pixels(self) -> int:
-        """Of all frames."""
-        return (
-            0
-            if self.header is None
-            else (self.header.height * self.header.width * self.header.frames)
-        )
 
-
-def forecasts(jobs: Sequence[Job], scales: Sequence[int], limits: Limits) -> Iterator[Forecast]:
+def forecasts(jobs: Sequence[Job], upscaler: Upscaler, limits: Limits) -> Iterator[Forecast]:
     """Look at the header of every picture; no pixel is read."""
     for job in jobs:
         try:
             header = image_io.probe(job.source.path)
-            check(job, header, scales, limits)
+            check(job, header, upscaler.config.scales, limits)
         except PictureError as error:
-            yield Forecast(job, None, {}, 0, 1, str(error))
+            yield Forecast(job, problem=str(error))
         else:
-            yield _forecast(job, header, scales)
+            yield _forecast(job, header, upscaler)
 
 
-def bytes_to_write(jobs: Sequence[Job], scales: Sequence[int], limits: Limits) -> int:
-    """Of all results, roughly, from the headers of 64 pictures that are spread over them."""
+@dataclass(frozen=True)
+class Survey:
+    """Of all pictures of a run: the bytes it writes, roughly, the work on each picture, and the
+    kinds of inputs: whether some are compressed with loss, and some without. Where only reading
+    would tell, both."""
+
+    bytes: int
+    works: Mapping[Path, Work]
+    kinds: frozenset[bool]
+
+
+def survey(jobs: Sequence[Job], upscaler: Upscaler, limits: Limits) -> Survey:
+    """Look at the headers of 64 pictures that are spread over all of them. Each stands for those
+    from it to the next."""
     step = max(1.0, len(jobs) / _SAMPLE)
     sample = [jobs[int(number * step)] for number in range(min(len(jobs), _SAMPLE))]
-    return round(step * sum(each.bytes for each in forecasts(sample, scales, limits)))
+    found = list(forecasts(sample, upscaler, limits))
+    works = {job.source.path: found[int(number / step)].work for number, job in enumerate(jobs)}
+    forms = {READABLE.get(job.source.path.suffix.lower(), "") for job in jobs}
+    forms |= {each.form for each in found}
+    kinds = frozenset(lossy for form in forms for lossy in _KINDS.get(form, ()))
+    return Survey(round(step * sum(each.bytes for each in found)), works, kinds)
 
 
-def _forecast(job: Job, header: Header, scales: Sequence[int]) -> Forecast:
+def _forecast(job: Job, header: Header, upscaler: Upscaler) -> Forecast:
     size = Size(header.height, header.width)
+    scales = upscaler.config.scales
     sizes = {target: target.size(size) for target in job.outputs}
-    samples = 0.0
+    needed = passes({enlargement(each.factor(size), scales) for each in job.outputs}, scales)
+    samples = encoding = 0.0
+    written = 0
     for target, path in job.outputs.items():
-        each = sizes[target].height * sizes[target].width * header.frames * header.channels
+        pixels = sizes[target].height * sizes[target].width * header.frames
         per_sample = _BYTES_PER_SAMPLE.get(SUFFIXES[path.suffix.lower()], 1.0)
-        samples += each * per_sample * (header.depth // 8)
-    largest = max(enlargement(target.factor(size), scales) for target in job.outputs)
-    return Forecast(job, header, sizes, round(samples), largest)
+        samples += pixels * header.channels * (header.depth // 8) * per_sample
+        encoding += encoding_seconds(path, pixels)
+        written += pixels
+    runtime = upscaler.runner.runtimes[upscaler.name]
+    lumas = 3 if header.channels in (2, 4) else 1  # see pixels.planes
+    read = size.height * size.width * header.frames
+    network = read * network_seconds(runtime, needed, lumas)
+    work = Work(network=network, encoding=encoding, pixels=written)
+    return Forecast(job, header.form, sizes, round(samples), needed, work)
 
 
-def seconds_per_pixel(upscaler: Upscaler, scale: int) -> float:
-    """Time of the network for an input pixel, from one small picture."""
-    pixels = np.zeros((_TRIAL_SIDE, _TRIAL_SIDE, 3), np.uint8)
-    began = 0.0
-    for _ in range(2):  # the first pass pays for what later ones find ready
-        began = time.perf_counter()
-        upscaler(pixels, (scale,))
-    return (time.perf_counter() - began) / _TRIAL_SIDE**2
+def network_seconds(runtime: Runtime, needed: Sequence[Pass], lumas: int) -> float:
+    """Of `Work`, for an input pixel: the passes ``needed``, each on so many ``lumas``."""
+    operations = sum(each.operations(runtime.config) for each in needed)
+    return operations * lumas * runtime.passes_per_luma / _OPERATIONS_PER_SECOND
+
+
+def encoding_seconds(path: Path, pixels: int) -> float:
+    """Of `Work`, for a file of ``pixels``."""
+    return pixels * _ENCODING_NS[SUFFIXES[path.suffix.lower()]] / 1e9

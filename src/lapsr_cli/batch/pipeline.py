@@ -13,8 +13,9 @@ import errno
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -25,7 +26,7 @@ from lapsr_cli.batch.budget import Budget
 from lapsr_cli.batch.limits import Limits, check
 from lapsr_cli.batch.planning import Job, Selection
 from lapsr_cli.batch.report import Outcome, Output
-from lapsr_cli.batch.targets import Target, enlargement
+from lapsr_cli.batch.targets import Pass, Target, enlargement, passes
 from lapsr_cli.device.memory import MemoryPolicy, is_out_of_memory
 from lapsr_cli.errors import DiskFull, PictureError
 from lapsr_cli.image_io import Photo
@@ -34,10 +35,15 @@ from lapsr_cli.pixels.picture import Picture, Size
 from lapsr_cli.pixels.resize import resized
 from lapsr_cli.upscaler import Upscaler
 
-__all__ = ["DECODERS", "run"]
+__all__ = ["DECODERS", "ENCODERS", "Events", "run"]
 
 DECODERS = 2
 """Number of reading threads."""
+ENCODERS = os.cpu_count() or 2
+"""Number of writing threads, each for a picture."""
+Events = SimpleQueue[Outcome | tuple[Path, float] | None]
+"""What a run reports: outcomes, and paths of pictures with the share of their work that is done."""
+
 _READ_AHEAD = 96
 """Pictures read ahead of the devices: more than the largest batch."""
 
@@ -48,24 +54,29 @@ def run(
     selection: Selection,
     *,
     limits: Limits | None = None,
-    advance: Advance = lambda share, output_pixels: None,
+    advance: Advance[Path] = lambda source, share: None,
     stop: Callable[[], bool] = lambda: False,
-    finished: SimpleQueue[Outcome | None] | None = None,
+    events: Events | None = None,
 ) -> Generator[Outcome, None, None]:
     """Enlarge every picture and yield the outcome of each as it finishes.
 
-    ``upscalers``: one per device. ``advance`` receives the progress of the networks (see `Stream`).
-    Once ``stop`` returns True, no further picture is started; those left have no outcome.
-    ``finished``: holds outcomes until they are yielded; after giving up, the rest is there.
+    ``upscalers``: one per device. ``advance`` is called, in this thread, with the path of a picture
+    and the share (0-1, rising) of the network's work on it that is done: all frames, all passes.
+    After 1, the picture is being written. Once ``stop`` returns True, no further picture is
+    started; those left have no outcome. ``events``: holds outcomes and arguments of ``advance``
+    until they are yielded or passed on; after giving up, the rest is there.
     Raises DiskFull if there is no space for results, DeviceError if a device fails.
     """
-    outcomes = SimpleQueue() if finished is None else finished
-    pipeline = _Pipeline(jobs, upscalers, selection, limits or Limits(), advance, stop, outcomes)
+    events = SimpleQueue() if events is None else events
+    pipeline = _Pipeline(jobs, upscalers, selection, limits or Limits(), stop, events)
     main = Thread(target=pipeline.run, name="pipeline", daemon=True)
     main.start()
     try:
-        while (outcome := outcomes.get()) is not None:
-            yield outcome
+        while (event := events.get()) is not None:
+            if isinstance(event, Outcome):
+                yield event
+            else:
+                advance(*event)
         main.join()  # it frees tensors at its end, which aborts an interpreter that exits
         if pipeline.failure is not None:
             raise pipeline.failure
@@ -79,22 +90,34 @@ class _Abandoned(Exception):
     """Another thread failed, or the caller stopped iterating."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class _Reading:
-    """A picture being read. ``size``: the bytes it holds of the budget."""
+    """A picture being read. ``size``: the bytes it holds of the budget. ``seconds``: spent on it so
+    far, by any thread."""
 
     job: Job
-    photo: Future[Photo]
     size: int
-    started: float
+    seconds: float
+    photo: Future[Photo] = field(default_factory=Future)
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Add the time of the block."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds += time.monotonic() - started
 
 
 @dataclass(eq=False)
 class _OpenPhoto:
     """A decoded picture.
 
-    ``enlargements``: for each target, the multiple of the input's size it is made from. ``frames``:
-    for each frame, the pictures computed so far, by multiple. ``remaining``: unfinished frames.
+    ``enlargements``: for each target, the multiple of the input's size it is made from.
+    ``passes``: those that each frame needs. ``frames``: for each frame, the pictures computed so
+    far, by multiple. ``remaining``: unfinished frames. ``work``: of all passes on all frames, in
+    operations of the network; ``done``: of finished passes; ``under_way``: of others, so far.
     ``failure``: why the network gave no picture for one of them.
     """
 
@@ -102,26 +125,40 @@ class _OpenPhoto:
     photo: Photo
     model: str
     enlargements: dict[Target, int]
+    passes: tuple[Pass, ...]
     frames: list[dict[int, Picture]]
     remaining: int
+    work: int
+    done: int = 0
+    under_way: dict[_Frame, float] = field(default_factory=dict)
     windows: int = 0
     notes: dict[str, None] = field(default_factory=dict)
     failure: str = ""
 
-    def missing(self, multiple: int, scales: Sequence[int]) -> tuple[int, ...]:
-        """The scales of the network's next pass on a frame at ``multiple`` times the input's size;
-        empty if nothing is missing."""
-        missing = {e // multiple for e in self.enlargements.values() if e > multiple}
-        return tuple(sorted({min(each, max(scales)) for each in missing}))
+    def advance(self, frame: _Frame, share: float) -> float:
+        """Count ``share`` of a pass as done. Returns the share of the picture's work."""
+        if share < 1:
+            self.under_way[frame] = share * frame.work
+        else:
+            self.under_way.pop(frame, None)
+            self.done += frame.work
+        return (self.done + sum(self.under_way.values())) / self.work
 
 
 @dataclass(frozen=True)
 class _Frame:
-    """Frame ``index`` of a picture, at ``multiple`` times its size."""
+    """Frame ``index`` of a picture in the pass of that ``number``, which takes ``work`` operations
+    of the network."""
 
     photo: _OpenPhoto
     index: int
-    multiple: int
+    number: int
+    work: int
+
+    @property
+    def in_pass(self) -> Pass:
+        """The pass of that number."""
+        return self.photo.passes[self.number]
 
 
 class _Pipeline:
@@ -131,15 +168,13 @@ class _Pipeline:
         upscalers: Sequence[Upscaler],
         selection: Selection,
         limits: Limits,
-        advance: Advance,
         stop: Callable[[], bool],
-        outcomes: SimpleQueue[Outcome | None],
+        events: Events,
     ) -> None:
         self.jobs = jobs
         self.upscalers = upscalers
         self.selection = selection
         self.limits = limits
-        self.advance = advance
         self.stop = stop
         memory = limits.memory
         if memory is None:
@@ -148,13 +183,13 @@ class _Pipeline:
         self.budget = Budget(memory)
         self.read_ahead = Semaphore(_READ_AHEAD)
         self.readings: SimpleQueue[_Reading | None] = SimpleQueue()
-        self.outcomes = outcomes
+        self.events = events
         self.abandoned = Event()
         self.failure: BaseException | None = None
-        self.encoders = ThreadPoolExecutor(os.cpu_count() or 2, "encode")
+        self.encoders = ThreadPoolExecutor(ENCODERS, "encode")
 
     def run(self) -> None:
-        """Run all threads and wait for them; puts None after the last outcome."""
+        """Run all threads and wait for them; puts None after the last event."""
         with (
             ThreadPoolExecutor(DECODERS, "decode") as decoders,
             ThreadPoolExecutor(1 + len(self.upscalers), "device") as others,
@@ -168,7 +203,7 @@ class _Pipeline:
             if errors:
                 self.fail(errors[0])
         self.encoders.shutdown()
-        self.outcomes.put(None)
+        self.events.put(None)
 
     def fail(self, error: BaseException) -> None:
         """End the run with ``error``."""
@@ -179,19 +214,17 @@ class _Pipeline:
         """Whether no further picture may be started."""
         return self.abandoned.is_set() or self.stop()
 
-    def report_progress(self, share: float, output_pixels: int) -> None:
+    def report_progress(self, frame: _Frame, share: float) -> None:
         """Called by device threads; raises _Abandoned to end them if the run is abandoned."""
         if self.abandoned.is_set():
             raise _Abandoned
-        self.advance(share, output_pixels)
+        photo = frame.photo
+        self.events.put((photo.reading.job.source.path, photo.advance(frame, share)))
 
-    def report_unreadable(self, job: Job, error: PictureError, started: float) -> None:
+    def report_unreadable(self, job: Job, error: PictureError, seconds: float) -> None:
         """Put the outcome of a picture that could not be read."""
-        seconds = time.monotonic() - started
         path = job.source.path
-        self.outcomes.put(
-            Outcome(source=path, status="failed", message=str(error), seconds=seconds)
-        )
+        self.events.put(Outcome(source=path, status="failed", message=str(error), seconds=seconds))
 
     def _feed(self, decoders: ThreadPoolExecutor) -> None:
         """Submit pictures to the decoders, in order, as the budget allows."""
@@ -204,25 +237,31 @@ class _Pipeline:
                     header = image_io.probe(job.source.path)
                     size = check(job, header, self.upscalers[0].config.scales, self.limits)
                 except PictureError as error:
-                    self.report_unreadable(job, error, started)
+                    self.report_unreadable(job, error, time.monotonic() - started)
                     continue
+                reading = _Reading(job, size, time.monotonic() - started)
                 while not (ended := self.ends()) and not self.read_ahead.acquire(timeout=0.1):
                     pass
                 if ended or not self.budget.take(size, self.ends):
                     return
-                photo = decoders.submit(
-                    image_io.read,
-                    job.source.path,
-                    max_pixels=self.limits.max_pixels,
-                    strip_metadata=self.selection.encoding.strip_metadata,
-                )
-                self.readings.put(_Reading(job, photo, size, started))
+                reading.photo = decoders.submit(self._read, reading)
+                self.readings.put(reading)
         finally:
             for _ in self.upscalers:
                 self.readings.put(None)
 
+    def _read(self, reading: _Reading) -> Photo:
+        with reading.timed():
+            return image_io.read(
+                reading.job.source.path,
+                max_pixels=self.limits.max_pixels,
+                strip_metadata=self.selection.encoding.strip_metadata,
+            )
+
     def write(self, photo: _OpenPhoto, upscaler: Upscaler) -> None:
         """Submit the outputs of a picture to the encoders."""
+        if not photo.passes:
+            self.events.put((photo.reading.job.source.path, 1.0))
         self.encoders.submit(self._write, photo, upscaler)
 
     def _write(self, opened: _OpenPhoto, upscaler: Upscaler) -> None:
@@ -236,7 +275,8 @@ class _Pipeline:
             for target, place in reading.job.outputs.items():
                 if self.abandoned.is_set():
                     return
-                outputs.append(self._write_one(opened, target, place))
+                with reading.timed():
+                    outputs.append(self._write_one(opened, target, place))
                 lost = image_io.losses(opened.photo, place, self.selection.encoding)
                 losses |= dict.fromkeys(lost)
         except PictureError as error:
@@ -251,7 +291,7 @@ class _Pipeline:
         finally:
             opened.frames.clear()
             self.budget.give(reading.size)
-        self.outcomes.put(
+        self.events.put(
             Outcome(
                 source=path,
                 status="failed" if message else "done",
@@ -263,7 +303,7 @@ class _Pipeline:
                 precision=upscaler.device.precision,
                 lossy=opened.photo.lossy,
                 windows=opened.windows,
-                seconds=time.monotonic() - reading.started,
+                seconds=reading.seconds,
             )
         )
 
@@ -306,7 +346,7 @@ class _DeviceWorker:
             try:
                 photo = reading.photo.result()
             except PictureError as error:
-                self._pipeline.report_unreadable(reading.job, error, reading.started)
+                self._pipeline.report_unreadable(reading.job, error, reading.seconds)
                 self._pipeline.budget.give(reading.size)
             else:
                 self._enlarge(reading, photo)
@@ -326,21 +366,32 @@ class _DeviceWorker:
     def _enlarge(self, reading: _Reading, photo: Photo) -> None:
         """Submit every frame; a picture that is only downscaled bypasses the network."""
         size = Size(photo.frames[0].height, photo.frames[0].width)
-        scales = self._upscaler.config.scales
+        config = self._upscaler.config
+        enlargements = {t: enlargement(t.factor(size), config.scales) for t in reading.job.outputs}
+        needed = passes(enlargements.values(), config.scales)
+        pixels = sum(frame.height * frame.width for frame in photo.frames)
         opened = _OpenPhoto(
             reading,
             photo,
             self._upscaler.model_for(lossy=photo.lossy),
-            {t: enlargement(t.factor(size), scales) for t in reading.job.outputs},
+            enlargements,
+            needed,
             [{1: frame} for frame in photo.frames],
             len(photo.frames),
+            pixels * sum(each.operations(config) for each in needed),
         )
-        missing = opened.missing(1, scales)
-        if not missing:
+        if not needed:
             self._pipeline.write(opened, self._upscaler)
             return
-        for index, picture in enumerate(photo.frames):
-            self._submit(Task(_Frame(opened, index, 1), picture, missing, opened.model))
+        for index in range(len(photo.frames)):
+            self._submit(self._task(opened, index, 0))
+
+    def _task(self, opened: _OpenPhoto, index: int, number: int) -> Task[_Frame]:
+        """Pass ``number`` on a frame, for which the passes before it have made the picture."""
+        needed, original = opened.passes[number], opened.photo.frames[index]
+        work = original.height * original.width * needed.operations(self._upscaler.config)
+        picture = opened.frames[index][needed.multiple]
+        return Task(_Frame(opened, index, number, work), picture, needed.scales, opened.model)
 
     def _submit(self, task: Task[_Frame]) -> None:
         self._take(self._stream.submit(task))
@@ -359,6 +410,7 @@ class _DeviceWorker:
         for result in results:
             frame, opened = result.key, result.key.photo
             opened.windows += result.windows
+            opened.reading.seconds += result.seconds
             opened.notes |= dict.fromkeys(result.notes)
             opened.failure = opened.failure or result.failure
             if not opened.failure and self._keep(frame, result.pyramid):
@@ -371,13 +423,11 @@ class _DeviceWorker:
         """Keep a frame's pictures; whether it needs another pass, which this queues."""
         opened = frame.photo
         for scale, picture in pyramid.items():
-            opened.frames[frame.index][frame.multiple * scale] = picture
-        top = max(pyramid)
-        following = _Frame(opened, frame.index, frame.multiple * top)
-        missing = opened.missing(following.multiple, self._upscaler.config.scales)
-        if missing:
-            self._second_passes.append(Task(following, pyramid[top], missing, opened.model))
-        return bool(missing)
+            opened.frames[frame.index][frame.in_pass.multiple * scale] = picture
+        is_last = frame.number + 1 == len(opened.passes)
+        if not is_last:
+            self._second_passes.append(self._task(opened, frame.index, frame.number + 1))
+        return not is_last
 
 
 def _is_disk_full(error: PictureError) -> bool:

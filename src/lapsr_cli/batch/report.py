@@ -43,7 +43,8 @@ class Outcome:
 
     ``message``: why it was skipped or failed; names the file. ``warnings``: decisions made on the
     user's behalf. ``lossy``: whether the input's compression is. ``windows``: how many the network
-    processed. ``seconds``: from the start of reading to the last byte written, including waits.
+    processed. ``seconds``: spent on reading it, on its share of the passes that it was in, and on
+    writing, without the waits between them.
     """
 
     source: Path

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import NamedTuple
 
 from lapsr_cli.errors import UsageError
+from lapsr_cli.network.pyramid import PyramidConfig
 from lapsr_cli.pixels.picture import Size
 
-__all__ = ["LARGEST_CASCADE", "Target", "enlargement"]
+__all__ = ["LARGEST_CASCADE", "Pass", "Target", "enlargement", "passes"]
 
 LARGEST_CASCADE = 64
 
@@ -86,3 +88,31 @@ def enlargement(factor: Fraction, scales: Sequence[int]) -> int:
     if sufficient:
         return min(sufficient)
     return max(scales) * enlargement(factor / max(scales), scales)
+
+
+class Pass(NamedTuple):
+    """One pass of the network, to ``scales``, on a picture of ``multiple`` times the input's
+    size."""
+
+    multiple: int
+    scales: tuple[int, ...]
+
+    @property
+    def largest(self) -> int:
+        """The multiple of the input's size that its largest result has."""
+        return self.multiple * self.scales[-1]
+
+    def operations(self, config: PyramidConfig) -> int:
+        """The network's operations per pixel of the input."""
+        return self.multiple**2 * config.operations(self.scales[-1])
+
+
+def passes(enlargements: Collection[int], scales: Sequence[int]) -> tuple[Pass, ...]:
+    """The passes that make every one of ``enlargements``, as ``enlargement`` returns them: none if
+    all are 1, more than one in a cascade."""
+    found: list[Pass] = []
+    multiple = 1
+    while missing := {each // multiple for each in enlargements if each > multiple}:
+        found.append(Pass(multiple, tuple(sorted({min(e, max(scales)) for e in missing}))))
+        multiple = found[-1].largest
+    return tuple(found)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import torch
 
-from lapsr_cli.device.selection import Device, training_precision
+from lapsr_cli.device.selection import Device
 
 __all__ = ["advice"]
+
+_WORTH_IT = 0.95
+"""Of the time; less is within the noise of a short measurement."""
 
 _FASTER_ENCODING = {
     ".png": "-f jpg writes faster, and so does a lower --compress",
@@ -16,11 +19,17 @@ _FASTER_ENCODING = {
 }
 
 
-def advice(bottleneck: str, device: Device, suffixes: Collection[str]) -> str:
+def advice(
+    bottleneck: str,
+    device: Device,
+    suffixes: Collection[str],
+    precisions: Mapping[str, float] | None = None,
+) -> str:
     """Which option of `lapsr upscale` makes a run faster, in a sentence.
 
     ``bottleneck``: "decode", "upload", "network", "download" or "encode". ``suffixes``: of the
-    written files, such as ".png".
+    written files, such as ".png". ``precisions``: the time of the network in each precision, that
+    of ``device`` included, as measured here.
     """
     if bottleneck == "decode":
         return "a faster disk or more cores; no option helps"
@@ -29,17 +38,17 @@ def advice(bottleneck: str, device: Device, suffixes: Collection[str]) -> str:
         return found[0] if found else "more cores would write faster"
     if bottleneck in ("upload", "download"):
         return "--device cuda:0,cuda:1: each GPU has its own copy engines"
-    return _faster_network(device)
+    return _faster_network(device, precisions or {})
 
 
-def _faster_network(device: Device) -> str:
-    kind = device.torch_device.type
+def _faster_network(device: Device, precisions: Mapping[str, float]) -> str:
+    kind, current = device.torch_device.type, device.precision
     if kind == "cpu" and torch.cuda.is_available():
         return "--device cuda"
-    if kind == "cuda" and device.precision == "fp32":
-        return "--precision fp16, which uses the GPU's matrix units"
-    if device.precision == "fp32" and training_precision(device.torch_device) == "bf16":
-        return "--precision bf16, which this processor has instructions for"
+    fastest = min(precisions, key=precisions.__getitem__, default=current)
+    if fastest != current and precisions[fastest] < _WORTH_IT * precisions[current]:
+        ratio = precisions[fastest] / precisions[current]
+        return f"--precision {fastest}, which took {ratio:.2f} of the time of {current} here"
     if kind == "cuda":
         return "--device cuda:0,cuda:1, or a model with fewer convolutions (-m)"
     if kind == "mps":

@@ -18,6 +18,7 @@ from lapsr_cli.batch import pipeline
 from lapsr_cli.batch.planning import Selection, plan
 from lapsr_cli.batch.targets import Target
 from lapsr_cli.bench.advice import advice
+from lapsr_cli.bench.precisions import seconds_by_precision
 from lapsr_cli.bench.results import EndToEnd
 from lapsr_cli.bench.timing import synchronize
 from lapsr_cli.device.transfer import Transfer
@@ -54,6 +55,7 @@ def measure(folder: Path, paths: Sequence[Path], upscaler: Upscaler, scale: int)
     with tempfile.TemporaryDirectory() as output:
         total = _run(paths, upscaler, scale, Path(output))
     bottleneck = max(clock.seconds, key=lambda stage: clock.seconds[stage])
+    precisions = seconds_by_precision(upscaler, scale) if bottleneck == "network" else {}
     return EndToEnd(
         folder=str(folder),
         model=upscaler.name,
@@ -66,7 +68,8 @@ def measure(folder: Path, paths: Sequence[Path], upscaler: Upscaler, scale: int)
         seconds=clock.seconds,
         total_seconds=total,
         bottleneck=bottleneck,
-        advice=advice(bottleneck, upscaler.device, suffixes),
+        precisions=precisions,
+        advice=advice(bottleneck, upscaler.device, suffixes, precisions),
     )
 
 

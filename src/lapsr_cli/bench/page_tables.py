@@ -59,7 +59,7 @@ def _speed_row(speed: Speed) -> tuple[str, ...]:
         f"{speed.seconds.runs}",
         significant(speed.output_megapixels_per_second),
         significant(speed.teraflops),
-        f"{100 * speed.roofline_share:.0f} %",
+        "–" if speed.roofline_share is None else f"{100 * speed.roofline_share:.0f} %",
         f"{speed.work_ratio:.2f} x",
         memory(speed.peak_bytes),
         _or_dash(speed.joules),

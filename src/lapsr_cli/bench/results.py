@@ -26,6 +26,9 @@ __all__ = [
 SCHEMA = 1
 """Version of the JSON schema; increased when a field is removed or changes its meaning."""
 
+_WINOGRAD_SAVES = 4
+"""Multiplications of a 3x3 convolution over those of Winograd's F(4x4, 3x3): 144 / 36."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
@@ -91,10 +94,12 @@ class Speed:
     joules: float | None
 
     @property
-    def roofline_share(self) -> float:
+    def roofline_share(self) -> float | None:
         """``teraflops`` over ``roofline``. Winograd convolutions, which need fewer operations than
-        are counted, may bring it above 1."""
-        return self.teraflops / self.roofline
+        are counted, may bring it above 1, but not above 4. None if it is: the roofline was measured
+        beside other work. int8, whose roofline is that of fp32, has no such limit."""
+        share = self.teraflops / self.roofline
+        return share if share <= _WINOGRAD_SAVES or self.precision == "int8" else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +132,8 @@ class EndToEnd:
 
     ``seconds``: of each stage alone ("decode", "upload", "network", "download", "encode"), with as
     many threads as it has in a run. ``total_seconds``: of a run, in which the stages overlap.
-    ``bottleneck``: the slowest stage. ``advice``: which option would help, in a sentence.
+    ``bottleneck``: the slowest stage. ``precisions``: if that is the network, seconds of a short
+    measurement in each precision of the device. ``advice``: which option would help, in a sentence.
     """
 
     folder: str
@@ -141,6 +147,7 @@ class EndToEnd:
     seconds: Mapping[str, float]
     total_seconds: float
     bottleneck: str
+    precisions: Mapping[str, float]
     advice: str
 
 

@@ -89,13 +89,17 @@ def _speeds(speeds: Sequence[Speed]) -> _Block:
     headings = ["model", "device", "content", "input", "scale", "per picture", "output MP/s"]
     headings += ["TFLOP/s", "roofline", "work", "memory", "energy"]
     rows = [_speed(each) for each in speeds]
-    return _Block("Speed", headings, rows, text_columns=3, note=_SPEED_NOTE)
+    disturbed = any(each.roofline_share is None for each in speeds)
+    note = f"{_SPEED_NOTE}\n{_DISTURBED}" if disturbed else _SPEED_NOTE
+    return _Block("Speed", headings, rows, text_columns=3, note=note)
 
 
 _SPEED_NOTE = (
     "per picture: median, ± half the range from the fastest to the slowest run;"
-    " roofline: share of the rate of a matrix product; work: pixels computed over pixels needed"
+    " roofline: share of the rate of a matrix product (int8: of one in fp32);"
+    " work: pixels computed over pixels needed"
 )
+_DISTURBED = "roofline ?: it was measured beside other work; measure again on a quiet machine"
 
 
 def _speed(each: Speed) -> list[str]:
@@ -109,7 +113,7 @@ def _speed(each: Speed) -> list[str]:
         _time(each.seconds),
         significant(each.output_megapixels_per_second),
         significant(each.teraflops),
-        f"{each.roofline_share:.0%}",
+        "?" if each.roofline_share is None else f"{each.roofline_share:.0%}",
         f"{each.work_ratio:.2f}",
         memory(each.peak_bytes),
         "" if each.joules is None else f"{significant(each.joules)} J",

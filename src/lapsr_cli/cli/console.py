@@ -14,7 +14,6 @@ from rich.progress import (
     Progress,
     ProgressColumn,
     Task,
-    TextColumn,
     TimeRemainingColumn,
 )
 from rich.table import Column, Table
@@ -25,7 +24,7 @@ from lapsr_cli.text import printable
 if TYPE_CHECKING:
     from typing import Self
 
-    from lapsr_cli.batch.report import Outcome
+    from lapsr_cli.batch.progress import RunProgress
     from lapsr_cli.train.loop import Event, Step, Validated
 
 __all__ = ["ByteBar", "PictureBar", "TrainingView", "be_quiet", "say", "show_log"]
@@ -80,28 +79,49 @@ class _Bar:
         self._progress.stop()
 
 
-class _Details(ProgressColumn):
-    """The field "details" of a task, cut off where a narrow terminal ends.
+class _Words(ProgressColumn):
+    """Fields of a task in a line, which is cut off where the terminal is too narrow."""
 
-    Without it rich shortens every column, the time left included.
+    def __init__(self, form: str) -> None:
+        super().__init__(table_column=Column())  # rich narrows what may wrap
+        self._form = form
+
+    def render(self, task: Task) -> Text:
+        """As one line, which does not wrap."""
+        return Text(self._form.format(task=task), no_wrap=True, overflow="ellipsis")
+
+
+class _TimeLeft(TimeRemainingColumn):
+    """The time left, which is never cut off.
+
+    It is the field "ends", by the clock of `time.monotonic`, if a task has it, None being unknown;
+    otherwise rich's estimate.
     """
 
     def __init__(self) -> None:
-        super().__init__(table_column=Column())
+        super().__init__(compact=True, table_column=Column(no_wrap=True))
 
     def render(self, task: Task) -> Text:
-        """As one line."""
-        return Text(task.fields["details"], no_wrap=True, overflow="ellipsis")
+        """As "0:00:42"."""
+        if "ends" not in task.fields:
+            return super().render(task)
+        ends = task.fields["ends"]
+        left = "-:--:--" if ends is None else _clock(max(0.0, ends - time.monotonic()))
+        return Text(left, style="progress.remaining")
 
 
-def _progress(count: ProgressColumn, *details: ProgressColumn) -> Progress:
+def _is_wide() -> bool:
+    return console.width >= _WIDE
+
+
+def _progress(count: ProgressColumn, details: ProgressColumn) -> Progress:
     """What is done, a bar if the terminal is wide enough, the time left, and details."""
-    bar = [BarColumn(bar_width=20)] if console.width >= _WIDE else []
+    bar = [BarColumn(bar_width=20)] if _is_wide() else []
     return Progress(
         count,
         *bar,
-        TimeRemainingColumn(compact=True),
-        *details,
+        _TimeLeft(),
+        details,
         console=console,
         transient=True,
         disable=not console.is_terminal,
@@ -110,37 +130,33 @@ def _progress(count: ProgressColumn, *details: ProgressColumn) -> Progress:
 
 
 class PictureBar(_Bar):
-    """Progress of a batch: pictures done, output megapixels per second, time left."""
+    """Progress of a batch: pictures done, share of the work, time left, megapixels per second."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, pictures: int) -> None:
+        count = f"{{task.fields[done]}}/{pictures}" + (" pictures" if _is_wide() else "")
         super().__init__(
-            _progress(TextColumn("{task.fields[done]}/{task.total:.0f} pictures"), _Details())
+            _progress(_Words(count + " {task.percentage:.0f} %"), _Words("{task.fields[details]}"))
         )
-        self._task = self._progress.add_task("", total=total, done=0, details="")
-        self._start = time.monotonic()
-        self._done = 0
-        self._megapixels = 0.0
+        self._task = self._progress.add_task("", total=1.0, done=0, ends=None, details="")
 
-    def advance(self, share: float, output_pixels: int) -> None:
-        """Add a finished pass: the ``share`` (0-1) of a picture in it, and its output pixels."""
-        self._megapixels += output_pixels / 1e6
-        rate = self._megapixels / (time.monotonic() - self._start)
-        self._progress.update(self._task, advance=share, details=f"{rate:.2f} MP/s")
-
-    def settle(self, outcome: Outcome) -> None:
-        """Count a picture that was written or has failed."""
-        self._done += outcome.status == "done"
-        self._progress.update(self._task, done=self._done)
-        if outcome.status == "failed":
-            self._progress.update(self._task, advance=1)
+    def show(self, progress: RunProgress) -> None:
+        """Draw the state of a run."""
+        left, rate = progress.seconds_left, progress.megapixels_per_second
+        writing = f", writing {progress.writing}" if progress.is_only_writing else ""
+        self._progress.update(
+            self._task,
+            completed=progress.share,
+            done=progress.done,
+            ends=None if left is None else time.monotonic() + left,
+            details=f"{rate:.2f} MP/s{writing}",
+        )
 
 
 class ByteBar(_Bar):
     """Progress of one download of ``size`` bytes."""
 
     def __init__(self, name: str, size: int) -> None:
-        title = TextColumn("{task.description}", markup=False)
-        super().__init__(_progress(title, DownloadColumn()))
+        super().__init__(_progress(_Words("{task.description}"), DownloadColumn()))
         self._task = self._progress.add_task(name, total=size)
 
     def advance(self, done: int) -> None:
@@ -156,7 +172,8 @@ class TrainingView(_Bar):
     """
 
     def __init__(self, done: int, total: int) -> None:
-        super().__init__(_progress(TextColumn("{task.completed:.0f}/{task.total:.0f}"), _Details()))
+        count, details = "{task.completed:.0f}/{task.total:.0f}", "{task.fields[details]}"
+        super().__init__(_progress(_Words(count), _Words(details)))
         self._task = self._progress.add_task("", total=total, completed=done, details="")
         self._total = total
         self._psnr = ""
@@ -187,7 +204,7 @@ class TrainingView(_Bar):
         name, scales = next(iter(event.scores.items()))
         scale = 4 if 4 in scales else max(scales)
         self._psnr = f"  {name} {scale}x {scales[scale][0]:.2f} dB"
-        if console.is_terminal and console.width >= _WIDE:
+        if console.is_terminal and _is_wide():
             console.print(_table(event, f"iteration {event.iteration}{best}"))
             return
         for name, scales in event.scores.items():

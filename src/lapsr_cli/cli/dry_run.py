@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
-    from lapsr_cli.batch.estimate import Forecast
     from lapsr_cli.batch.limits import Limits
     from lapsr_cli.batch.planning import Plan, Selection
+    from lapsr_cli.batch.trial import Seconds
     from lapsr_cli.pixels.picture import Size
     from lapsr_cli.upscaler import Upscaler
 
@@ -27,10 +26,11 @@ def show_forecast(
     The exit code: 1 if any picture would fail.
     """
     from lapsr_cli.batch.estimate import forecasts
+    from lapsr_cli.batch.trial import expected_seconds
     from lapsr_cli.cli.console import say
     from lapsr_cli.text import counted
 
-    found = list(forecasts(todo.jobs, upscaler.config.scales, limits))
+    found = list(forecasts(todo.jobs, upscaler, limits))
     problems = [outcome.message for outcome in todo.settled if outcome.status == "failed"]
     problems += [each.problem for each in found if each.problem]
     for each in found:
@@ -41,36 +41,36 @@ def show_forecast(
     files = sum(len(each.sizes) for each in found)
     skipped = sum(outcome.status == "skipped" for outcome in todo.settled)
     megabytes = sum(each.bytes for each in found) / 1e6
+    seconds = expected_seconds(found, upscaler, selection.encoding)
     free = _free_at(selection.output) / 1e9
     say(
         f"{counted(files, 'file')} from {counted(len(found), 'picture')}, {skipped} skipped,"
-        f" {len(problems)} would fail; about {megabytes:.0f} MB ({free:.1f} GB free),"
-        f" {_seconds_of(found, upscaler):.0f} s of inference"
+        f" {len(problems)} would fail; about {megabytes:.0f} MB ({free:.1f} GB free)"
+        + ("" if seconds is None else f", about {_range(seconds)}")
     )
     return 1 if problems else 0
 
 
-def _seconds_of(found: Sequence[Forecast], upscaler: Upscaler) -> float:
-    """Time in the network, from the speed of a short trial at each enlargement."""
-    from lapsr_cli.batch.estimate import seconds_per_pixel
+def _range(seconds: Seconds) -> str:
+    """As "50 to 65 s", in a unit that suits the larger of the two."""
+    from lapsr_cli.bench.units import significant
 
-    needed = {each.enlargement for each in found} & set(upscaler.config.scales)
-    speed = {enlargement: seconds_per_pixel(upscaler, enlargement) for enlargement in needed}
-    return sum(each.input_pixels * speed.get(each.enlargement, 0.0) for each in found)
+    units = {"h": 3600, "min": 60, "s": 1}
+    unit, size = next(
+        each for each in units.items() if seconds.most >= 2 * each[1] or each[0] == "s"
+    )
+    least, most = (significant(each / size, 2) for each in (seconds.least, seconds.most))
+    return f"{most} {unit}" if least == most else f"{least} to {most} {unit}"
 
 
-def warn_if_disk_is_short(
-    todo: Plan, upscaler: Upscaler, selection: Selection, limits: Limits
-) -> None:
-    """Warn before a run whose results may not fit on the disk."""
-    from lapsr_cli.batch.estimate import bytes_to_write
+def warn_if_disk_is_short(need: int, output: Path) -> None:
+    """Warn before a run whose results, of ``need`` bytes, may not fit on the disk."""
     from lapsr_cli.cli.console import say
 
-    need = bytes_to_write(todo.jobs, upscaler.config.scales, limits)
-    free = _free_at(selection.output)
+    free = _free_at(output)
     if need > free:
         say(
-            f"warning: the results need about {need / 1e6:.0f} MB, but {selection.output} has only"
+            f"warning: the results need about {need / 1e6:.0f} MB, but {output} has only"
             f" {free / 1e6:.0f} MB free"
         )
 

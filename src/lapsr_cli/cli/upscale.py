@@ -17,6 +17,7 @@ from lapsr_cli.cli.upscale_options import UpscaleOptions
 from lapsr_cli.cli.upscale_session import UpscaleSession
 
 if TYPE_CHECKING:
+    from lapsr_cli.batch.estimate import Survey
     from lapsr_cli.upscaler import Upscaler
 
 
@@ -236,6 +237,7 @@ def upscale(**values: Any) -> int:
 
 def _upscale(options: UpscaleOptions) -> int:
     """Check what can be checked, then process the pictures. Returns the exit code."""
+    from lapsr_cli.batch.estimate import survey
     from lapsr_cli.batch.limits import check_targets
     from lapsr_cli.batch.planning import plan
     from lapsr_cli.batch.provenance import Provenance, Records, compare
@@ -265,11 +267,12 @@ def _upscale(options: UpscaleOptions) -> int:
         return show_forecast(todo, upscalers[0], selection, limits, as_json=options.as_json)
     prepare_folder(options.output, "-o/--output")
     sweep(todo.folders)
-    _introduce(upscalers)
-    warn_if_disk_is_short(todo, upscalers[0], selection, limits)
+    expected = survey(todo.jobs, upscalers[0], limits)
+    _introduce(upscalers, expected)
+    warn_if_disk_is_short(expected.bytes, selection.output)
     with stop_signal("stopping after the pictures in progress; Ctrl-C again stops at once") as stop:
         session = UpscaleSession(options, selection, limits, upscalers, provenance, records, stop)
-        return session.run(todo)
+        return session.run(todo, expected.works)
 
 
 def _report_differing(results: Mapping[Path, str]) -> None:
@@ -284,23 +287,24 @@ def _report_differing(results: Mapping[Path, str]) -> None:
         )
 
 
-def _introduce(upscalers: Sequence[Upscaler]) -> None:
-    """Print the models and the devices of the run."""
+def _introduce(upscalers: Sequence[Upscaler], expected: Survey) -> None:
+    """Print the models that the run needs, and its devices."""
     from lapsr_cli.cli.console import say
 
-    for line in _model_lines(upscalers[0]):
+    for line in _model_lines(upscalers[0], expected):
         say(line)
     for upscaler in upscalers:
         say(f"device: {upscaler.device}")
 
 
-def _model_lines(upscaler: Upscaler) -> Iterator[str]:
-    """One line per model: "model: lapsr-photo, MS-LapSRN D5R2 (lossy files)"."""
+def _model_lines(upscaler: Upscaler, expected: Survey) -> Iterator[str]:
+    """One line per model that the pictures at hand go through: "model: lapsr-classic, MS-LapSRN
+    D5R2"; if there are several, with the files they are for."""
     from lapsr_cli.weights.manifest import manifest
 
-    runtimes = upscaler.runner.runtimes
-    for name, runtime in runtimes.items():
+    needed = {upscaler.model_for(lossy=lossy): lossy for lossy in sorted(expected.kinds)}
+    for name, lossy in needed.items():
         entry = manifest().entries.get(name)
-        title = entry.title if entry else runtime.config.title
-        purpose = "lossy files" if name == upscaler.lossy_name else "lossless files"
-        yield f"model: {name}, {title}" + (f" ({purpose})" if len(runtimes) > 1 else "")
+        title = entry.title if entry else upscaler.runner.runtimes[name].config.title
+        purpose = f" ({'lossy' if lossy else 'lossless'})" if len(needed) > 1 else ""
+        yield f"model: {name}, {title}{purpose}"

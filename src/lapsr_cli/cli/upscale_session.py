@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from contextlib import closing
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
@@ -13,8 +14,12 @@ import click
 from lapsr_cli.errors import INTERRUPTED, LapsrError, ResourceError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lapsr_cli.batch.estimate import Work
     from lapsr_cli.batch.limits import Limits
     from lapsr_cli.batch.planning import Plan, Selection
+    from lapsr_cli.batch.progress import RunProgress
     from lapsr_cli.batch.provenance import Provenance, Records
     from lapsr_cli.batch.report import Outcome, Report
     from lapsr_cli.cli.interrupts import Stop
@@ -22,6 +27,9 @@ if TYPE_CHECKING:
     from lapsr_cli.upscaler import Upscaler
 
 __all__ = ["UpscaleSession"]
+
+_PROGRESS_INTERVAL = 1.0
+"""Seconds between lines of progress, at least."""
 
 
 class UpscaleSession:
@@ -51,19 +59,19 @@ class UpscaleSession:
         self.records = records
         self.stop = stop
         self.report: Report = Report()
-        self.start = time.monotonic()
+        self.start = self.progress_printed = time.monotonic()
         self.failed_fast = False
         self.code = 1  # what the report says if an unexpected exception ends the run
 
-    def run(self, todo: Plan) -> int:
-        """Process every picture of the plan. The exit code.
+    def run(self, todo: Plan, works: Mapping[Path, Work]) -> int:
+        """Process every picture of the plan, which takes ``works``. Returns the exit code.
 
         Raises LapsrError if the run cannot go on.
         """
         from lapsr_cli.cli.console import say
 
         try:
-            self._process(todo)
+            self._process(todo, works)
         except LapsrError as error:
             self.code = error.exit_code
             say(f"stopped: {self._summary(todo)}")
@@ -81,37 +89,54 @@ class UpscaleSession:
             self._write_report()
         return self.code
 
-    def _process(self, todo: Plan) -> None:
+    def _process(self, todo: Plan, works: Mapping[Path, Work]) -> None:
         from lapsr_cli.batch import pipeline
+        from lapsr_cli.batch.progress import RunProgress
+        from lapsr_cli.batch.report import Outcome
         from lapsr_cli.cli.console import PictureBar
 
-        finished: SimpleQueue[Outcome | None] = SimpleQueue()
+        events: pipeline.Events = SimpleQueue()
         for outcome in todo.settled:
             self._settle(outcome)
+        progress = RunProgress(works)
         with PictureBar(len(todo.jobs)) as bar:
+
+            def advance(source: Path, share: float) -> None:
+                progress.advance(source, share)
+                bar.show(progress)
+                self._print_progress(progress)
+
             outcomes = pipeline.run(
                 todo.jobs,
                 self.upscalers,
                 self.selection,
                 limits=self.limits,
-                advance=bar.advance,
+                advance=advance,
                 stop=lambda: self.stop() or self.failed_fast,
-                finished=finished,
+                events=events,
             )
             try:
                 with closing(outcomes):
                     for outcome in outcomes:
                         self._settle(outcome)
-                        bar.settle(outcome)
+                        progress.settle(outcome)
+                        bar.show(progress)
             finally:
-                while not finished.empty():  # if the run was given up
-                    if (last := finished.get()) is not None:
+                while not events.empty():  # if the run was given up
+                    if isinstance(last := events.get(), Outcome):
                         self._record(last)
 
     def _record(self, outcome: Outcome) -> None:
         """Add an outcome to the report, and its results to the records."""
         self.report.add(outcome)
         self.records.add({o.path: self.provenance.record(outcome, o) for o in outcome.outputs})
+
+    def _print_progress(self, progress: RunProgress) -> None:
+        """With --json, a line of JSON, but not too often."""
+        now = time.monotonic()
+        if self.options.as_json and now >= self.progress_printed + _PROGRESS_INTERVAL:
+            self.progress_printed = now
+            click.echo(json.dumps(progress.to_json()))
 
     def _settle(self, outcome: Outcome) -> None:
         """Record an outcome and print what the options ask for."""

@@ -12,7 +12,7 @@ Kernels are prepared once for a network. What belongs to a pass is the rows that
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -89,17 +89,24 @@ class StreamingPyramid:
         self.whole_pixels = self._measured_whole_pixels() if whole_pixels is None else whole_pixels
 
     @torch.inference_mode()
-    def __call__(self, luma: Tensor, scale: int | None = None) -> dict[int, Tensor]:
+    def __call__(
+        self,
+        luma: Tensor,
+        scale: int | None = None,
+        progress: Callable[[float], None] = lambda share: None,
+    ) -> dict[int, Tensor]:
         """As LaplacianPyramid: luma (B, 1, H, W) -> {2: (B, 1, 2H, 2W), ...} up to ``scale``.
 
-        Raises RuntimeError or MemoryError if there is not enough memory.
+        ``progress`` is told the share (0-1, rising) of the last level's rows that are through the
+        convolutions, after each strip; from any of the threads, never from two at a time. What it
+        raises ends the pass. Raises RuntimeError or MemoryError if there is not enough memory.
         """
         last = self.config.level_of(scale) if scale else len(self.config.scales)
         if luma.numel() * self.config.factor ** (2 * last - 2) < self.whole_pixels:
             self._ensure_memory(luma, last)
             whole: dict[int, Tensor] = self.network(luma, scale)
             return whole
-        residuals = self._residuals(luma, last)
+        residuals = self._residuals(luma, last, progress)
         pictures: dict[int, Tensor] = {}
         picture = luma
         for level, residual in zip(self._levels, residuals, strict=False):
@@ -190,7 +197,9 @@ class StreamingPyramid:
             enlarged = F.pixel_shuffle(F.conv2d(window, kernel), factor)  # (B, 1, fn, fW)
             residual[:, :, factor * first : factor * end] += enlarged
 
-    def _residuals(self, luma: Tensor, last: int) -> list[Tensor]:
+    def _residuals(
+        self, luma: Tensor, last: int, progress: Callable[[float], None]
+    ) -> list[Tensor]:
         """(B, 1, H, W) -> one for each level up to the last, (B, 1, 2H, 2W) and so on."""
         config = self.config
         batch, _, height, width = luma.shape
@@ -203,7 +212,8 @@ class StreamingPyramid:
             stages += [partial(_as_sources, rows), *self._block_stages(level, 2 * rows)]
             height, width = config.factor * height, config.factor * width
             residuals.append(luma.new_empty(batch, 1, height, width))
-            stages.append(level.end.stage(residuals[-1], further=len(residuals) < last))
+            end = level.end.stage(residuals[-1], further=len(residuals) < last)
+            stages.append(partial(_tell, progress, end, height) if len(residuals) == last else end)
         self._ensure_memory(luma, last)
         run_stages(first, stages, threads)
         return residuals
@@ -316,6 +326,17 @@ def _as_sources(most: int, strip: Strip) -> Iterator[Strip]:
     """The features that a level begins with, which its recursive blocks also add."""
     for rows, _, last in _no_higher_than(most, strip):
         yield Strip(rows, [rows], last)
+
+
+def _tell(
+    progress: Callable[[float], None],
+    end: FusedUpsampleStage | UpsampleStage,
+    height: int,
+    strip: Strip,
+) -> Iterator[Strip]:
+    """The last stage of a pass, which then tells ``progress`` how far it has come."""
+    yield from end(strip)
+    progress(end.done / height)
 
 
 class _ConvStage:

@@ -52,14 +52,15 @@ class FusedUpsampleStage:
         self._further = further
         self._end = (_CompiledEnd if kernels.is_compiled else _TorchEnd)(kernels)
         self._columns: list[Tensor] = []
-        self._done = 0
+        self.done = 0
+        """Rows of the residual so far."""
 
     def __call__(self, strip: Strip) -> Iterator[Strip]:
         """Features (B, C, n, W) -> those of the next level, (B, C, 2m, 2W)."""
         features, _, last = strip
         parts, upsampled = self._end(features, last=last, further=self._further)
-        top, self._done = self._done, self._done + 2 * parts.shape[2]
-        self._residual[:, :, top : self._done] = F.pixel_shuffle(parts + self._kernels.bias, 2)
+        top, self.done = self.done, self.done + 2 * parts.shape[2]
+        self._residual[:, :, top : self.done] = F.pixel_shuffle(parts + self._kernels.bias, 2)
         self._columns.append(F.leaky_relu(features[..., -1:], NEGATIVE_SLOPE))
         if last:
             last_row = F.leaky_relu(features[:, :, -1:], NEGATIVE_SLOPE)
@@ -124,7 +125,9 @@ class UpsampleStage:
         self._further = further
         self._activates = activates
         self._features, self._upsampled = PaddedLineBuffer(), PaddedLineBuffer()
-        self._given = self._done = 0
+        self._given = 0
+        self.done = 0
+        """Rows of the residual so far."""
 
     def __call__(self, strip: Strip) -> Iterator[Strip]:
         """Features (B, C, n, W) -> those of the next level, (B, C, fm, fW)."""
@@ -133,8 +136,8 @@ class UpsampleStage:
         conv = self._level.conv_res
         window = self._upsampled(upsampled, last=last, activated=self._activates)
         part = valid_conv(window, conv.weight, conv.bias)  # (B, 1, m, fW)
-        top, self._done = self._done, self._done + part.shape[2]
-        self._residual[:, :, top : self._done] = part
+        top, self.done = self.done, self.done + part.shape[2]
+        self._residual[:, :, top : self.done] = part
         if self._further:
             yield Strip(upsampled, [upsampled], last)
 

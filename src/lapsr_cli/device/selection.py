@@ -9,6 +9,7 @@ import torch
 
 from lapsr_cli.device.cpu_features import this_processor
 from lapsr_cli.errors import DeviceError, UsageError
+from lapsr_cli.text import counted
 
 __all__ = [
     "Device",
@@ -46,7 +47,7 @@ class Device:
         if self.torch_device.type == "cuda":
             name = torch.cuda.get_device_name(self.torch_device)
         elif self.torch_device.type == "cpu":
-            name = f"{torch.get_num_threads()} threads, {this_processor().level}"
+            name = f"{counted(torch.get_num_threads(), 'thread')}, {this_processor().level}"
         else:
             name = "Apple GPU"
         return f"{self.torch_device}, {name}, {self.precision} ({self.reason})"
@@ -85,10 +86,10 @@ def _choose_device(device: str) -> tuple[torch.device, str]:
     mps = torch.backends.mps.is_available()
     if device == "auto":
         if cuda:
-            return torch.device("cuda:0"), "auto: the first CUDA device"
+            return torch.device("cuda:0"), "auto"
         if mps:
-            return torch.device("mps"), "auto: no CUDA device, MPS found"
-        return torch.device("cpu"), f"auto: torch {torch.__version__} finds no CUDA or MPS device"
+            return torch.device("mps"), "auto: no CUDA device"
+        return torch.device("cpu"), f"auto: torch {torch.__version__} finds no GPU"
     try:
         chosen = torch.device(device)
     except RuntimeError as error:

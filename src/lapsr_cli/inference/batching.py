@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -22,7 +24,10 @@ __all__ = ["Advance", "BatchRunner", "Pyramid", "Result", "Stream", "Task"]
 
 Key = TypeVar("Key")
 Pyramid = dict[int, Picture]
-Advance = Callable[[float, int], None]
+Advance = Callable[[Key, float], None]
+"""Called with a task's key and the share (0-1) of it that is done, whenever that has risen; finally
+with exactly 1. The calls may come from any thread, but never two at a time; an exception ends the
+stream."""
 
 _OPEN_PICTURES = 16
 _OPEN_BYTES = 512 << 20
@@ -42,12 +47,14 @@ class Task(Generic[Key]):
 @dataclass(frozen=True)
 class Result(Generic[Key]):
     """What became of a picture: the number of windows it was cut into, and notes for the user
-    about fallbacks. ``failure``: why it has no pyramid; empty if it has one."""
+    about fallbacks. ``seconds``: its share of the time of the passes that it had windows in.
+    ``failure``: why it has no pyramid; empty if it has one."""
 
     key: Key
     outputs: Pyramid
     windows: int
     notes: tuple[str, ...]
+    seconds: float
     failure: str = ""
 
     @property
@@ -74,7 +81,7 @@ class BatchRunner:
     def run(
         self,
         tasks: Iterable[Task[Key]],
-        advance: Advance = lambda share, output_pixels: None,
+        advance: Advance[Key] = lambda key, share: None,
     ) -> Iterator[Result[Key]]:
         """Enlarge pictures that are available without delay; see `Stream`."""
         stream: Stream[Key] = Stream(self, advance)
@@ -92,7 +99,7 @@ class BatchRunner:
     def in_fp32(self, model: str) -> Runtime:
         """The network of that name in fp32; cached."""
         if model not in self._in_fp32:
-            self._in_fp32[model] = self.runtimes[model].in_fp32()
+            self._in_fp32[model] = self.runtimes[model].in_precision("fp32")
         return self._in_fp32[model]
 
 
@@ -114,26 +121,36 @@ class _BatchKey(NamedTuple):
 
 @dataclass(eq=False)
 class _Job(Generic[Key]):
-    """A picture in progress: its input, its partial outputs, and the number of windows left."""
+    """A picture in progress: its input, its partial outputs, and the number of windows left.
+
+    ``pixels``: of the input, in the cores of finished windows. ``share``: the progress reported; a
+    picture that starts over stays there until it has come further.
+    """
 
     task: Task[Key]
     samples: Tensor  # (C, H, W)
     outputs: dict[int, Tensor]  # (C, scale H, scale W)
     windows: int = 0
     remaining: int = 0
-    advanced: list[tuple[float, int]] = field(default_factory=list)
+    pixels: int = 0
+    share: float = 0.0
+    seconds: float = 0.0
     notes: dict[str, None] = field(default_factory=dict)
     failure: str = ""
 
-    def finish_window(self, tile: Tile) -> tuple[float, int]:
-        """Count a finished window. Returns the share of the picture in its core, and its output
-        pixels."""
+    def finish_window(self, tile: Tile, seconds: float) -> None:
+        """Count a finished window and the time it took."""
         self.remaining -= 1
-        rows, columns = tile
-        core = (rows.core_stop - rows.core_start) * (columns.core_stop - columns.core_start)
-        share = core / (self.task.picture.height * self.task.picture.width)
-        self.advanced.append((share, core * sum(scale**2 for scale in self.outputs)))
-        return self.advanced[-1]
+        self.pixels += tile.core_pixels
+        self.seconds += seconds
+
+    def report(self, advance: Advance[Key], under_way: float = 0.0) -> None:
+        """Call ``advance`` if more is done than before. ``under_way``: computed pixels of the input
+        in unfinished windows."""
+        share = (self.pixels + under_way) / (self.task.picture.height * self.task.picture.width)
+        if share > self.share:
+            self.share = share
+            advance(self.task.key, share)
 
 
 _Windows = Sequence[tuple[_Job[Key], Tile]]
@@ -146,6 +163,7 @@ class _InFlight(Generic[Key]):
     windows: _Windows[Key]
     key: _BatchKey
     pending: PendingResult
+    started: float
 
 
 class Stream(Generic[Key]):
@@ -154,11 +172,10 @@ class Stream(Generic[Key]):
     Windows of the same shape share a pass, whichever pictures they are from, so results may come
     out of order. At most 16 pictures, or outputs of 512 MiB, wait for windows of others. On a
     device that computes asynchronously, a pass is launched before the results of the previous one
-    are stored. After each pass, ``advance`` is called for each of its windows with the window's
-    share of the picture and its output pixels; both are negative for a picture that starts over.
+    are stored. ``advance`` is called after each pass, on the CPU also after each strip of one.
     """
 
-    def __init__(self, runner: BatchRunner, advance: Advance) -> None:
+    def __init__(self, runner: BatchRunner, advance: Advance[Key]) -> None:
         self._runner = runner
         self._tiler = runner.tiler
         self._advance = advance
@@ -167,6 +184,7 @@ class Stream(Generic[Key]):
         self._in_flight: deque[_InFlight[Key]] = deque()
         overlaps = next(iter(runner.runtimes.values())).transfer.overlaps
         self._most_in_flight = 1 if overlaps else 0
+        self._landed = 0.0  # when the last pass was put in place
 
     def submit(self, task: Task[Key]) -> Iterator[Result[Key]]:
         """Add a picture, compute full batches, and yield what is complete.
@@ -235,18 +253,31 @@ class Stream(Generic[Key]):
             self._jobs.remove(job)
             has_alpha = job.task.picture.alpha is not None
             pyramid = {s: _to_picture(output, has_alpha) for s, output in job.outputs.items()}
-            yield Result(job.task.key, pyramid, job.windows, tuple(job.notes), job.failure)
+            yield Result(
+                job.task.key, pyramid, job.windows, tuple(job.notes), job.seconds, job.failure
+            )
 
     def _launch(self, key: _BatchKey) -> None:
         """Launch one pass on a batch from the queue."""
         taken = self._take(key)
+        started = time.monotonic()
         try:
-            pending = self._runner.runtimes[key.model].launch(_stack_windows(taken), key.scales)
+            pending = self._runner.runtimes[key.model].launch(
+                _stack_windows(taken), key.scales, partial(self._report_pass, taken)
+            )
         except OutOfMemory:
             self._retry_smaller(taken, key)
             return
-        self._in_flight.append(_InFlight(taken, key, pending))
+        self._in_flight.append(_InFlight(taken, key, pending, started))
         self._land(self._most_in_flight)
+
+    def _report_pass(self, taken: _Windows[Key], share: float) -> None:
+        """Report progress of the pictures in a pass, of which ``share`` is done."""
+        under_way: dict[_Job[Key], int] = {}
+        for job, tile in taken:
+            under_way[job] = under_way.get(job, 0) + tile.core_pixels
+        for job, pixels in under_way.items():
+            job.report(self._advance, share * pixels)
 
     def _land(self, most: int) -> None:
         """Store the results of the oldest passes until at most ``most`` are in flight."""
@@ -262,7 +293,12 @@ class Stream(Generic[Key]):
                     job.failure = _not_finite(job.task.model)
                 for scale, picture in result.pictures.items():
                     tile.put_core(job.outputs[scale], picture[index], scale)
-                self._advance(*job.finish_window(tile))
+            # The time in which the pass before this one was still computed belongs to that one.
+            began, self._landed = max(landing.started, self._landed), time.monotonic()
+            seconds = (self._landed - began) / len(landing.windows)
+            for job, tile in landing.windows:
+                job.finish_window(tile, seconds)
+                job.report(self._advance)
 
     def _result(self, landing: _InFlight[Key]) -> PassResult:
         """The result of a pass; in fp32 if a lower precision overflowed. Raises OutOfMemory."""
@@ -302,9 +338,7 @@ class Stream(Generic[Key]):
         others = [each for each in self._queues.pop(key) if each[0] is not job]
         if others:
             self._queues[key] = deque(others)
-        for share, output_pixels in job.advanced:
-            self._advance(-share, -output_pixels)
-        job.advanced.clear()
+        job.pixels = 0
         self._queue_windows(job, tiles)
 
 

@@ -49,6 +49,12 @@ class Tile(NamedTuple):
         """Height and width of the window."""
         return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
 
+    @property
+    def core_pixels(self) -> int:
+        """Of the input."""
+        rows, columns = self
+        return (rows.core_stop - rows.core_start) * (columns.core_stop - columns.core_start)
+
     def put_core(self, output: Tensor, window: Tensor, scale: int) -> None:
         """Copy the core of an enlarged window (C, scale h, scale w) to its place in ``output``
         (C, scale H, scale W)."""
