@@ -171,12 +171,12 @@ def test_a_file_that_stdout_is_redirected_to_gets_both(tmp_path: Path, stdout: P
     """By the link and by its own name: neither overwrites the other."""
     for path in (stdout, tmp_path / "all"):
         with (tmp_path / "all").open("wb") as output:
-            subprocess.run([sys.executable, "-c", WRITES_TO, path], stdout=output, check=True)
+            subprocess.run([sys.executable, "-c", WRITES_TO, str(path)], stdout=output, check=True)
         assert (tmp_path / "all").read_text() == "a line\nthe file\nanother\n"
 
 
 def test_stdout_may_be_a_pipe(stdout: Path) -> None:
-    command = [sys.executable, "-c", WRITES_TO, stdout]
+    command = [sys.executable, "-c", WRITES_TO, str(stdout)]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
     assert done.stdout == b"a line\nthe file\nanother\n"
 
