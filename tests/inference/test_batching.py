@@ -228,6 +228,18 @@ def test_under_tta_every_side_has_the_larger_halo(scale: int) -> None:
     assert np.abs(whole - tiled).max() <= 1
 
 
+def test_tiles_see_what_fills_transparent_pixels() -> None:
+    """Of 16 bits, with colours from as far away as they may come; and nothing may cancel."""
+    model = random_network(PyramidConfig(depth=1, recursions=1, channels=4)).float()
+    alpha: Samples = np.zeros((30, 44), np.uint16)
+    alpha[::9, ::9] = 40_000
+    picture = Picture(smooth(30, 44, seed=3, dtype=np.uint16) // 4 + 20_000, alpha)
+    whole = enlarged(model, picture, 4)[4]
+    tiled = enlarged(model, picture, 4, windows=TileOptions(tile=3))[4]
+    assert np.abs(alpha_of(whole).astype(int) - alpha_of(tiled)).max() <= 1
+    assert np.abs(whole.pixels.astype(int) - tiled.pixels).max() <= 1
+
+
 class Beside(Transfer):
     """A device that computes beside the program: what was not waited for is not there yet."""
 
