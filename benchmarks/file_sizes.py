@@ -2,8 +2,9 @@
 
     python benchmarks/file_sizes.py DIR... [--crop 128] [--rows rows.json] [-m MODEL]
 
-The middle of every picture is saved as PNG and as JPEG of quality 90, upscaled to 2x and 4x, and
-written in every format. Of bits per sample, the logarithm to base 2 is fitted by least squares:
+The middle of every picture is saved as PNG, as JPEG of quality 75, 85 and 95 and, if it is no grey
+picture, as WebP of quality 85, upscaled to 2x and 4x, and written in every format. Of bits per
+sample, the logarithm to base 2 is fitted by least squares:
 
     output = constant + slope * input + growth * log2(scale) + colour (0 for grey pictures)
 
@@ -32,6 +33,8 @@ from lapsr_cli.inference.batching import Task
 from lapsr_cli.upscaler import Upscaler
 
 SCALES = (2, 4)
+INPUTS = (("in.png", 0), ("in.jpg", 75), ("in.jpg", 85), ("in.jpg", 95), ("in.webp", 85))
+"""Names, and qualities where there is one."""
 OUTPUTS = {
     "JPEG": (".jpg", (50, 75, 85, 95, 100)),
     "WEBP": (".webp", (50, 75, 85, 95, 100)),
@@ -68,9 +71,9 @@ def measured(path: Path, crop: int, upscaler: Upscaler) -> Iterator[Row]:
     part = picture.crop((left, top, left + width, top + height))
     samples = width * height * (3 if colour else 1)
     with tempfile.TemporaryDirectory() as folder:
-        for name in ("in.png", "in.jpg"):
+        for name, input_quality in INPUTS if colour else INPUTS[:-1]:  # WebP has no grey
             source = Path(folder) / name
-            part.save(source, quality=90)
+            part.save(source, quality=input_quality)
             photo = image_io.read(source)
             bits_in = 8 * source.stat().st_size / samples
             task = Task(None, photo.frames[0], SCALES, upscaler.model_for(lossy=photo.lossy))

@@ -20,6 +20,7 @@ from lapsr_cli.batch.progress import RunProgress
 from lapsr_cli.batch.report import Outcome
 from lapsr_cli.batch.targets import Target, enlargement, passes
 from lapsr_cli.device.selection import choose
+from lapsr_cli.image_io import Encoding
 from lapsr_cli.network.pyramid import LaplacianPyramid, PyramidConfig
 from lapsr_cli.upscaler import Upscaler
 from tests.conftest import draw, tiny_network
@@ -76,7 +77,7 @@ def test_every_picture_of_a_run_rises_to_one(
     upscaler = Upscaler(network, choose("cpu"), tta=tta)
     limits = Limits(cascade=True)
     jobs = plan(chosen).jobs
-    progress = RunProgress(survey(jobs, upscaler, limits).works)
+    progress = RunProgress(survey(jobs, upscaler, limits, Encoding()).works)
     shares: dict[Path, list[float]] = defaultdict(list)
     of_run = [0.0]
 
@@ -224,7 +225,7 @@ def test_a_survey_weighs_every_picture(network: LaplacianPyramid, tmp_path: Path
     jobs = plan(
         Selection(inputs=(str(tmp_path),), output=tmp_path / "o", targets=(Target(scale="2"),))
     ).jobs
-    works = survey(jobs, Upscaler(network, choose("cpu")), Limits()).works
+    works = survey(jobs, Upscaler(network, choose("cpu")), Limits(), Encoding()).works
     assert len(works) == 200
     total = sum(work.pixels for work in works.values())
     assert total == pytest.approx(100 * (8 + 16) * 8 * 4, rel=0.05)

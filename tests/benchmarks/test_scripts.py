@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import statistics
@@ -84,6 +85,28 @@ def test_photo_quality(tiny: Path, tmp_path: Path) -> None:
     ssim = statistics.mean(score.ssim for score in scores)
     assert clean[2] == f"{psnr:.2f} / {ssim:.4f}"
     assert float(jpeg[2].split()[0]) < psnr
+
+
+def test_file_sizes(tiny: Path, tmp_path: Path) -> None:
+    """A fit for every format, and the same once more from the rows it kept."""
+    for number in range(6):
+        draw(tmp_path / "set" / f"{number}.png", 40, 30, "L" if number % 2 else "RGB", seed=number)
+    options = (tmp_path / "set", "-m", tiny, "--crop", "16", "--rows", tmp_path / "rows.json")
+    table = run("file_sizes.py", *options)
+    heading, *rows = rows_of(table)
+    assert heading[:5] == ["output", "constants", "slope", "growth", "colour"]
+    assert [row[0] for row in rows] == [
+        f"{form}, {kind} input"
+        for form in ("JPEG", "WEBP", "AVIF", "PNG", "TIFF", "GIF", "WEBP lossless")
+        for kind in ("lossless", "lossy")
+    ]
+    for row in rows:
+        constants = [float(each) for each in row[1].split()]
+        assert constants == sorted(constants), "higher quality takes more bits"
+        assert all(re.fullmatch(r"[+-]?\d+%", error) for error in row[-3:])
+    assert run("file_sizes.py", *options) == table
+    kept = json.loads((tmp_path / "rows.json").read_text())
+    assert len(kept) == 2 * (3 * 5 + 3 * 4) * 18
 
 
 def test_batch_run(tiny: Path) -> None:

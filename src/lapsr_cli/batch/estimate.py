@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lapsr_cli import image_io
+from lapsr_cli.batch.file_sizes import expected_bytes
 from lapsr_cli.batch.limits import Limits, check
 from lapsr_cli.batch.planning import Job
 from lapsr_cli.batch.targets import Pass, Target, enlargement, passes
 from lapsr_cli.errors import PictureError
-from lapsr_cli.image_io import READABLE, SUFFIXES, Header
+from lapsr_cli.image_io import READABLE, SUFFIXES, Encoding, Header
 from lapsr_cli.inference.runtime import Runtime
 from lapsr_cli.pixels.picture import Size
 from lapsr_cli.upscaler import Upscaler
@@ -26,8 +27,6 @@ __all__ = [
     "survey",
 ]
 
-_BYTES_PER_SAMPLE = {"JPEG": 0.2, "PNG": 0.6, "WEBP": 0.1, "TIFF": 0.7, "AVIF": 0.08, "GIF": 0.25}
-"""Of photographs at the default settings, roughly; what is not named is not compressed."""
 _OPERATIONS_PER_SECOND = 0.27e12
 """Of the network in fp32 on two cores with AVX2."""
 _ENCODING_NS = {
@@ -68,16 +67,17 @@ class Forecast:
     problem: str = ""
 
 
-def forecasts(jobs: Sequence[Job], upscaler: Upscaler, limits: Limits) -> Iterator[Forecast]:
+def forecasts(
+    jobs: Sequence[Job], upscaler: Upscaler, limits: Limits, encoding: Encoding
+) -> Iterator[Forecast]:
     """Look at the header of every picture; no pixel is read."""
     for job in jobs:
         try:
             header = image_io.probe(job.source.path)
             check(job, header, upscaler.config.scales, limits)
-        except PictureError as error:
+            yield _forecast(job, header, upscaler, encoding)
+        except (PictureError, OSError) as error:
             yield Forecast(job, problem=str(error))
-        else:
-            yield _forecast(job, header, upscaler)
 
 
 @dataclass(frozen=True)
@@ -91,12 +91,12 @@ class Survey:
     kinds: frozenset[bool]
 
 
-def survey(jobs: Sequence[Job], upscaler: Upscaler, limits: Limits) -> Survey:
+def survey(jobs: Sequence[Job], upscaler: Upscaler, limits: Limits, encoding: Encoding) -> Survey:
     """Look at the headers of 64 pictures that are spread over all of them. Each stands for those
     from it to the next."""
     step = max(1.0, len(jobs) / _SAMPLE)
     sample = [jobs[int(number * step)] for number in range(min(len(jobs), _SAMPLE))]
-    found = list(forecasts(sample, upscaler, limits))
+    found = list(forecasts(sample, upscaler, limits, encoding))
     works = {job.source.path: found[int(number / step)].work for number, job in enumerate(jobs)}
     forms = {READABLE.get(job.source.path.suffix.lower(), "") for job in jobs}
     forms |= {each.form for each in found}
@@ -104,25 +104,26 @@ def survey(jobs: Sequence[Job], upscaler: Upscaler, limits: Limits) -> Survey:
     return Survey(round(step * sum(each.bytes for each in found)), works, kinds)
 
 
-def _forecast(job: Job, header: Header, upscaler: Upscaler) -> Forecast:
+def _forecast(job: Job, header: Header, upscaler: Upscaler, encoding: Encoding) -> Forecast:
+    """Raises OSError if the file has vanished."""
+    source_bytes = job.source.path.stat().st_size
     size = Size(header.height, header.width)
     scales = upscaler.config.scales
     sizes = {target: target.size(size) for target in job.outputs}
     needed = passes({enlargement(each.factor(size), scales) for each in job.outputs}, scales)
-    samples = encoding = 0.0
-    written = 0
+    seconds, written_bytes, written = 0.0, 0, 0
     for target, path in job.outputs.items():
         pixels = sizes[target].height * sizes[target].width * header.frames
-        per_sample = _BYTES_PER_SAMPLE.get(SUFFIXES[path.suffix.lower()], 1.0)
-        samples += pixels * header.channels * (header.depth // 8) * per_sample
-        encoding += encoding_seconds(path, pixels)
+        form = SUFFIXES[path.suffix.lower()]
+        written_bytes += expected_bytes(source_bytes, header, form, pixels, encoding)
+        seconds += encoding_seconds(path, pixels)
         written += pixels
     runtime = upscaler.runner.runtimes[upscaler.name]
     lumas = 3 if header.channels in (2, 4) else 1  # see pixels.planes
     read = size.height * size.width * header.frames
     network = read * network_seconds(runtime, needed, lumas)
-    work = Work(network=network, encoding=encoding, pixels=written)
-    return Forecast(job, header.form, sizes, round(samples), needed, work)
+    work = Work(network=network, encoding=seconds, pixels=written)
+    return Forecast(job, header.form, sizes, written_bytes, needed, work)
 
 
 def network_seconds(runtime: Runtime, needed: Sequence[Pass], lumas: int) -> float:

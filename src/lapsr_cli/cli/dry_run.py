@@ -30,7 +30,7 @@ def show_forecast(
     from lapsr_cli.cli.console import say
     from lapsr_cli.text import counted
 
-    found = list(forecasts(todo.jobs, upscaler, limits))
+    found = list(forecasts(todo.jobs, upscaler, limits, selection.encoding))
     problems = [outcome.message for outcome in todo.settled if outcome.status == "failed"]
     problems += [each.problem for each in found if each.problem]
     for each in found:

@@ -267,7 +267,7 @@ def _upscale(options: UpscaleOptions) -> int:
         return show_forecast(todo, upscalers[0], selection, limits, as_json=options.as_json)
     prepare_folder(options.output, "-o/--output")
     sweep(todo.folders)
-    expected = survey(todo.jobs, upscalers[0], limits)
+    expected = survey(todo.jobs, upscalers[0], limits, selection.encoding)
     _introduce(upscalers, expected)
     warn_if_disk_is_short(expected.bytes, selection.output)
     with stop_signal("stopping after the pictures in progress; Ctrl-C again stops at once") as stop:
