@@ -199,7 +199,7 @@ def test_a_bomb_is_one_line_and_nothing_on_stderr(tmp_path: Path) -> None:
 
 
 def test_warnings_of_decoders_do_not_reach_stderr(tmp_path: Path) -> None:
-    """An APNG with a bad control chunk, a damaged TIFF, a 16-bit PNG with a bad profile."""
+    """An APNG with a bad control chunk, damaged TIFFs, a 16-bit PNG with a bad profile."""
     samples = np.zeros((4, 4, 3), np.uint8)
     (tmp_path / "a.png").write_bytes(drawn_files.png(samples, (b"acTL", bytes(8))))
     deep = drawn_files.png(samples.astype(np.uint16), (b"iCCP", b"x\0\0junk"), (b"tIME", b"12"))
@@ -208,6 +208,10 @@ def test_warnings_of_decoders_do_not_reach_stderr(tmp_path: Path) -> None:
     for name, kind in (("c.tif", np.uint8), ("d.tif", np.uint16)):
         write(photo(noise.astype(kind)), tmp_path / name)
         (tmp_path / name).write_bytes(flipped((tmp_path / name).read_bytes(), 2000))
+    plain = draw(tmp_path / "e.tif").read_bytes()
+    three, many = (struct.pack("<HHII", 0x0115, 3, 1, channels) for channels in (3, 260))
+    assert three in plain
+    (tmp_path / "e.tif").write_bytes(plain.replace(three, many))
     code = (
         "import sys; from pathlib import Path; from lapsr_cli import errors, image_io\n"
         "image_io.configure_pillow()\n"
@@ -215,12 +219,13 @@ def test_warnings_of_decoders_do_not_reach_stderr(tmp_path: Path) -> None:
         "    try: image_io.read(Path(path), strip_metadata=True)\n"
         "    except errors.UnreadablePicture as error: print(error)\n"
     )
-    names = [tmp_path / name for name in ("a.png", "b.png", "c.tif", "d.tif")]
+    names = [tmp_path / name for name in ("a.png", "b.png", "c.tif", "d.tif", "e.tif")]
     done = subprocess.run(
         [sys.executable, "-c", code, *names], capture_output=True, text=True, check=True
     )
     assert done.stderr == ""
-    assert [line.partition(":")[0][-5:] for line in done.stdout.splitlines()] == ["c.tif", "d.tif"]
+    told = [line.partition(":")[0][-5:] for line in done.stdout.splitlines()]
+    assert told == ["c.tif", "d.tif", "e.tif"]
 
 
 def test_the_content_decides_the_format_not_the_name(tmp_path: Path) -> None:

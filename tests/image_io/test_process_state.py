@@ -116,7 +116,7 @@ def test_after_configure_pillow_only_max_pixels_counts(large: Path) -> None:
         "except errors.UnreadablePicture as error: print(error)\n",
         large,
     ) == [
-        "['pixels', 'warnings'] None",
+        "['logging', 'pixels', 'warnings'] None",
         "1",
         "20000 10000",
         f"{large}: 20000 x 10000 = 200000000 pixels, more than --max-pixels 199999999",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import warnings
 from collections.abc import Callable
 from typing import IO, Any, BinaryIO
@@ -26,14 +27,15 @@ __all__ = [
 
 
 def configure_pillow() -> None:
-    """Remove Pillow's limit on pixels and silence its warnings, for the whole process.
+    """Remove Pillow's limit on pixels and silence its warnings and log, for the whole process.
 
-    For programs, which have ``--max-pixels`` and keep stderr for their own messages. Both settings
+    For programs, which have ``--max-pixels`` and keep stderr for their own messages. These settings
     are global, so the library leaves them alone: without this call, a file with more than twice
     ``PIL.Image.MAX_IMAGE_PIXELS`` raises an UnreadablePicture that says so.
     """
     Image.MAX_IMAGE_PIXELS = None
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)  # it logs errors that it also raises
 
 
 def open_image(source: bytes | IO[bytes], form: str) -> Image.Image:
