@@ -66,9 +66,9 @@ _CHECKS: dict[str, Callable[[mmap.mmap], bool]] = {
     "JPEG": _has_scan,
     "PNG": lambda data: b"IEND\xaeB`\x82" in data[-_ENDING:],
     "GIF": lambda data: data[-_ENDING:].rstrip(b"\0").endswith(b"\0;"),
-    "BMP": lambda data: int.from_bytes(data[2:6], "little") <= len(data),
+    "BMP": lambda data: 6 <= len(data) >= int.from_bytes(data[2:6], "little"),
     # An odd last byte may lack its padding.
-    "WEBP": lambda data: int.from_bytes(data[4:8], "little") + 8 <= len(data) + 1,
+    "WEBP": lambda data: 8 <= len(data) >= int.from_bytes(data[4:8], "little") + 7,
     "TIFF": _has_directories,
     "AVIF": _has_boxes,
     "HEIF": _has_boxes,

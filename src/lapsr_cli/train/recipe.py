@@ -159,8 +159,12 @@ class Recipe:
         return Degradation.parse(self.degrade)
 
     def to_json(self) -> dict[str, Any]:
-        """The recipe as a dict for JSON, which ``from_json`` reads."""
-        return dataclasses.asdict(self)
+        """The recipe as a dict for JSON, which ``from_json`` reads.
+
+        Without ``decay`` if it has its default: version 0.1.0 does not know it.
+        """
+        values = dataclasses.asdict(self)
+        return values if self.decay is not None else {k: values[k] for k in values if k != "decay"}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Recipe:
