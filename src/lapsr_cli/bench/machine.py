@@ -17,6 +17,9 @@ __all__ = ["matrix_product_rate", "this_machine"]
 
 _SIDES = {"cpu": 2048, "mps": 4096, "cuda": 8192}
 """Side of the square matrices: large enough for the launch time to be negligible."""
+_SMALL_SIDE = 256
+_LONGEST_PRODUCT = 5.0
+"""Seconds that a product of large matrices may take."""
 _RUNS = 5
 
 
@@ -43,7 +46,13 @@ def matrix_product_rate(device: Device) -> float:
     """torch's matrix product in the precision of ``device``, in 10^12 operations per second, the
     best of five. Direct convolutions cannot exceed it; Winograd convolutions, which need fewer
     operations than are counted, can."""
-    side = _SIDES[device.torch_device.type]
+    small, side = _SMALL_SIDE, _SIDES[device.torch_device.type]
+    rate = _product_rate(device, small)
+    # A CPU that does not multiply in half precision takes most of a minute for a large product.
+    return rate if 2 * side**3 / 1e12 > _LONGEST_PRODUCT * rate else _product_rate(device, side)
+
+
+def _product_rate(device: Device, side: int) -> float:
     generator = torch.Generator().manual_seed(0)
     left, right = (
         torch.randn(side, side, generator=generator).to(device.torch_device, device.dtype)
