@@ -41,10 +41,12 @@ class Seconds:
 
 @dataclass(frozen=True)
 class _Slowness:
-    """How many times the seconds of `Work` this machine takes."""
+    """How many times the seconds of `Work` this machine takes, and the seconds that the first pass
+    takes in addition, which compiles."""
 
     network: float
     encoding: float
+    start: float = 0.0
 
 
 def expected_seconds(
@@ -72,7 +74,7 @@ def expected_seconds(
 
 def _seconds(feasible: Sequence[Forecast], slowness: _Slowness, *, on_cpu: bool) -> float:
     """Of a run in which pictures are written while the network computes others."""
-    computing = slowness.network * sum(each.work.network for each in feasible)
+    computing = slowness.start + slowness.network * sum(e.work.network for e in feasible)
     writing = [slowness.encoding * each.work.encoding for each in feasible]
     at_once = sum(writing) / ENCODERS
     if on_cpu:  # encoders and the network share its cores
@@ -82,7 +84,7 @@ def _seconds(feasible: Sequence[Forecast], slowness: _Slowness, *, on_cpu: bool)
 
 def _measure(trial: _Trial) -> tuple[_Slowness, _Slowness]:
     """The lower and the upper quartile. Raises PictureError."""
-    trial.run()  # compiles
+    first = trial.run()
     found: list[_Slowness] = []
     started = time.monotonic()
     while len(found) < _MOST_RUNS:
@@ -93,7 +95,8 @@ def _measure(trial: _Trial) -> tuple[_Slowness, _Slowness]:
         statistics.quantiles(each, n=4, method="inclusive")
         for each in ([one.network for one in found], [one.encoding for one in found])
     )
-    return _Slowness(network[0], encoders[0]), _Slowness(network[2], encoders[2])
+    start = max(0.0, first.network - network[1]) * trial.network_seconds
+    return _Slowness(network[0], encoders[0], start), _Slowness(network[2], encoders[2], start)
 
 
 class _Trial:
@@ -120,7 +123,7 @@ class _Trial:
         self._window = _middle(frame, max(_LEAST_SIDE, round(pixels**0.5)))
         area = self._window.height * self._window.width
         self._copies = min(most, max(1, pixels // area))
-        self._network_seconds = per_pixel * area * self._copies
+        self.network_seconds = per_pixel * area * self._copies
 
     def run(self) -> _Slowness:
         """One measurement."""
@@ -133,7 +136,7 @@ class _Trial:
             image_io.write(replace(self._photo, frames=(picture,)), path, self._encoding)
             written = time.perf_counter() - started
         expected = encoding_seconds(path, picture.height * picture.width)
-        network = computed / self._network_seconds if self._network_seconds else 0.0
+        network = computed / self.network_seconds if self.network_seconds else 0.0
         return _Slowness(network, written / expected)
 
     def _upscaled(self) -> Picture:
