@@ -1,17 +1,16 @@
 """Bytes of upscaled files, and how well they are predicted from the bytes of their inputs.
 
-    python benchmarks/file_sizes.py DIR... [--crop 128] [--rows rows.json] [-m MODEL]
+    python benchmarks/file_sizes.py DIR... [--crop 128] [--every 20] [--rows rows.json] [-m MODEL]
 
-The middle of every picture is saved as PNG, as JPEG of quality 75, 85 and 95 and, if it is no grey
-picture, as WebP of quality 85, upscaled to 2x and 4x, and written in every format. Of bits per
-sample, the logarithm to base 2 is fitted by least squares:
+The middle of every picture is saved as PNG and as JPEG of quality 90, upscaled to 2x and 4x, and
+written in every format. Of bits per sample, the logarithm to base 2 is fitted by least squares:
 
     output = constant + slope * input + growth * log2(scale) + colour (0 for grey pictures)
 
 with a constant for each quality, and separately for inputs with and without loss. Half of the
 pictures, drawn at random, make the fit. The table has its coefficients and the error on the other
 half: the median and the 90th percentile of the pictures, and of all of them together. --rows keeps
-the measurements, or takes them from that file if it is there.
+the measurements in a file; pictures that are in it already are not measured again.
 """
 
 from __future__ import annotations
@@ -33,8 +32,6 @@ from lapsr_cli.inference.batching import Task
 from lapsr_cli.upscaler import Upscaler
 
 SCALES = (2, 4)
-INPUTS = (("in.png", 0), ("in.jpg", 75), ("in.jpg", 85), ("in.jpg", 95), ("in.webp", 85))
-"""Names, and qualities where there is one."""
 OUTPUTS = {
     "JPEG": (".jpg", (50, 75, 85, 95, 100)),
     "WEBP": (".webp", (50, 75, 85, 95, 100)),
@@ -71,9 +68,9 @@ def measured(path: Path, crop: int, upscaler: Upscaler) -> Iterator[Row]:
     part = picture.crop((left, top, left + width, top + height))
     samples = width * height * (3 if colour else 1)
     with tempfile.TemporaryDirectory() as folder:
-        for name, input_quality in INPUTS if colour else INPUTS[:-1]:  # WebP has no grey
+        for name in ("in.png", "in.jpg"):
             source = Path(folder) / name
-            part.save(source, quality=input_quality)
+            part.save(source, quality=90)
             photo = image_io.read(source)
             bits_in = 8 * source.stat().st_size / samples
             task = Task(None, photo.frames[0], SCALES, upscaler.model_for(lossy=photo.lossy))
@@ -145,14 +142,17 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="take every n-th picture of a folder")
     parser.add_argument("--rows", type=Path)
     options = parser.parse_args()
+    rows: list[Row] = []
     if options.rows and options.rows.exists():
         rows = [Row(**each) for each in json.loads(options.rows.read_text())]
-    else:
-        upscaler = Upscaler.from_weights(options.model, device="cpu")
-        paths = [p for f in options.folders for p in sorted(f.glob("*.*"))[:: options.every]]
-        rows = [row for path in paths for row in measured(path, options.crop, upscaler)]
-        if options.rows:
-            options.rows.write_text(json.dumps([asdict(row) for row in rows]))
+    known = {row.picture for row in rows}
+    paths = [p for f in options.folders for p in sorted(f.glob("*.*"))[:: options.every]]
+    upscaler = Upscaler.from_weights(options.model, device="cpu")
+    for path in paths:
+        if path.name not in known:
+            rows += measured(path, options.crop, upscaler)
+            if options.rows:
+                options.rows.write_text(json.dumps([asdict(row) for row in rows]))
     print("| output | constants | slope | growth | colour | median | 90 % | all |")
     print("|---|" + "---|" * 7)
     for form in OUTPUTS:

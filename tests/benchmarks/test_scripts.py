@@ -106,7 +106,7 @@ def test_file_sizes(tiny: Path, tmp_path: Path) -> None:
         assert all(re.fullmatch(r"[+-]?\d+%", error) for error in row[-3:])
     assert run("file_sizes.py", *options) == table
     kept = json.loads((tmp_path / "rows.json").read_text())
-    assert len(kept) == 2 * (3 * 5 + 3 * 4) * 18
+    assert len(kept) == 6 * 2 * 2 * 18
 
 
 def test_batch_run(tiny: Path) -> None:
