@@ -57,6 +57,10 @@ def test_every_line_of_a_run_in_a_pipe(lapsr: Lapsr, tmp_path: Path) -> None:
     draw(tmp_path / "in" / "a.png")
     ran = lapsr("upscale", tmp_path / "in", "-o", tmp_path / "out")
     assert ran.out == ""
+    assert [line.split(":")[0] for line in ran.error_lines[:2]] == ["model", "device"]
+    assert len(ran.error_lines) == 3
+    draw(tmp_path / "in" / "b.jpg")  # for which the other model is used
+    ran = lapsr("upscale", tmp_path / "in", "-o", tmp_path / "out", "--if-exists", "overwrite")
     assert [line.split(":")[0] for line in ran.error_lines[:3]] == ["model", "model", "device"]
     assert len(ran.error_lines) == 4
 
