@@ -26,10 +26,10 @@ LIMITED = """
 import torch
 from lapsr_cli.cpu.streaming import StreamingPyramid
 compute = StreamingPyramid.__call__
-def limited(self, luma, scale=None):
+def limited(self, luma, scale=None, *progress):
     if luma.numel() > {most}:
         torch.empty(1 << 60, dtype=torch.uint8)  # torch reports it in its own words
-    return compute(self, luma, scale)
+    return compute(self, luma, scale, *progress)
 StreamingPyramid.__call__ = limited
 """
 """A device that holds so many pixels of windows."""
@@ -83,13 +83,14 @@ def test_bench_and_train_go_on_in_smaller_parts_or_end_in_one_line(
 ) -> None:
     for number in range(2):
         draw(tmp_path / "set" / f"{number}.png", 96, 80, seed=number)
+        draw(tmp_path / "data" / f"{number}.png", 96, 80, seed=9)
     before = LIMITED.format(most=most)
     bench = run_lapsr(
         *("bench", "--dataset", tmp_path / "set", "-m", tiny, "-s", "4", "--device", "cpu"),
         before=before,
     )
     train = run_lapsr(
-        *("train", "--data", tmp_path / "set", "--val", tmp_path / "set", "-o", tmp_path / "run"),
+        *("train", "--data", tmp_path / "data", "--val", tmp_path / "set", "-o", tmp_path / "run"),
         *("--init", tiny, "--iterations", "2", "--patch-size", "32", "--batch-size", "3"),
         *("--depth", "1", "--recursions", "1", "--device", "cpu", "--validate-every", "1"),
         before=before,
