@@ -10,7 +10,15 @@ import click
 
 from lapsr_cli.errors import UsageError
 
-__all__ = ["GivenPath", "GivenText", "bytes_of", "colour", "pixels_of", "positive_or_auto"]
+__all__ = [
+    "GivenPath",
+    "GivenText",
+    "bytes_of",
+    "colour",
+    "pixels_of",
+    "positive_or_auto",
+    "seconds_of",
+]
 
 _DIGITS = "[0-9]{1,15}"
 """Within the range of a float, even in the largest unit."""
@@ -65,6 +73,15 @@ def _multiple(text: str, unit: str, kilo: int) -> int:
 
 def _refuse(flag: str, text: str, expected: str) -> NoReturn:
     raise UsageError(f"{flag} {text}: must be {expected}")
+
+
+def seconds_of(flag: str, text: str) -> float:
+    """ "9m", "1h30m", "45s" or plain seconds, in seconds. Raises UsageError, naming ``flag``."""
+    match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?", text.strip())
+    if not text.strip() or match is None:
+        raise UsageError(f"{flag} {text}: must be a time, e.g. 9m, 1h30m or 45s")
+    hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return 3600 * hours + 60 * minutes + seconds
 
 
 def positive_or_auto(flag: str, text: str, keywords: str) -> int:

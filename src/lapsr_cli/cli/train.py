@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from collections.abc import Callable
@@ -15,7 +14,7 @@ import click
 
 from lapsr_cli.cli.help_groups import GroupedCommand, examples, grouped_option
 from lapsr_cli.cli.interrupts import stop_signal
-from lapsr_cli.cli.params import GivenPath, bytes_of
+from lapsr_cli.cli.params import GivenPath, bytes_of, seconds_of
 from lapsr_cli.errors import UsageError
 from lapsr_cli.text import counted
 
@@ -321,8 +320,8 @@ def train(
     """
     started = time.monotonic()
     given = {name: value for name, value in recipe.items() if value is not None}
-    limit = None if time_limit is None else _seconds("--time-limit", time_limit)
-    saving = _seconds("--save-every", save_every)
+    limit = None if time_limit is None else seconds_of("--time-limit", time_limit)
+    saving = seconds_of("--save-every", save_every)
     budget = None if memory is None else bytes_of("--memory", memory)
     if "scales" in given:
         given["scales"] = _scales(given["scales"])
@@ -445,12 +444,3 @@ def _scales(text: str) -> tuple[int, ...]:
     if not scales or not scales <= {2, 4, 8}:
         raise UsageError(f"--scales {text}: must be a list of 2, 4 and 8")
     return tuple(sorted(scales))
-
-
-def _seconds(flag: str, text: str) -> float:
-    """ "9m", "1h30m", "45s" or plain seconds, in seconds. Raises UsageError, naming ``flag``."""
-    match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?", text.strip())
-    if not text.strip() or match is None:
-        raise UsageError(f"{flag} {text}: must be a time, e.g. 9m, 1h30m or 45s")
-    hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    return 3600 * hours + 60 * minutes + seconds

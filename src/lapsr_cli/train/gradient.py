@@ -33,7 +33,8 @@ def gradient_for(
     compiled: bool = False,
 ) -> Gradient:
     """The fastest way for the network's device. ``compiled``: use torch.compile."""
-    alone_on_cpu = group.world_size == 1 and dataset.pixels.device.type == "cpu" and not compiled
+    on_cpu = all(parameter.device.type == "cpu" for parameter in network.parameters())
+    alone_on_cpu = group.world_size == 1 and on_cpu and not compiled
     threads = min(torch.get_num_threads(), recipe.batch_size // len(recipe.scales))
     if alone_on_cpu and recipe.precision == "fp32" and TrainingPyramid.supports(network):
         return ThreadedGradient(network, recipe, dataset, threads)

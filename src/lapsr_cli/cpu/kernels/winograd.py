@@ -24,7 +24,13 @@ from lapsr_cli.cpu.kernels.kernel import (
     row_addresses,
 )
 from lapsr_cli.cpu.kernels.matmul import MICRO_ROWS, write_matmul
-from lapsr_cli.cpu.kernels.winograd_blocks import BlockMaps, Layout, write_outputs, write_products
+from lapsr_cli.cpu.kernels.winograd_blocks import (
+    BlockMaps,
+    Layout,
+    passes,
+    write_outputs,
+    write_products,
+)
 from lapsr_cli.cpu.kernels.winograd_transforms import (
     INPUT_SIDE,
     OUTPUT_SIDE,
@@ -151,10 +157,7 @@ def _write(code: FunctionBuilder, layout: Layout, *, is_forward: bool) -> None:
     def input_gradient(values: Vector, beside: Vector, _channel: Integer) -> Vector:
         return leaky_relu_gradient(values, beside)
 
-    across = (code.integers["width"] + (OUTPUT_SIDE - 1)) // OUTPUT_SIDE
-    blocks = code.integers["block_rows"] * across
-    with code.loop(blocks, step=layout.blocks) as first:
-        count = (blocks - first).clamp_max(layout.blocks)
+    with passes(code, layout) as (first, count):
         with code.loop(count) as block:
             maps = BlockMaps(code, first + block, layout.channels, zeros, discarded)
             write_products(

@@ -6,7 +6,8 @@ addresses of input rows and four of output rows for each row of blocks, null whe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from lapsr_cli.cpu.jit.builder import FunctionBuilder
@@ -18,7 +19,7 @@ from lapsr_cli.cpu.kernels.winograd_transforms import (
     transformed_outputs,
 )
 
-__all__ = ["BlockMaps", "Layout", "write_outputs", "write_products"]
+__all__ = ["BlockMaps", "Layout", "passes", "write_outputs", "write_products"]
 
 Transform = Callable[[Sequence[Vector]], list[Vector]]
 Finish = Callable[[Vector, Vector, Integer], Vector]
@@ -44,6 +45,16 @@ class Layout:
     def size(self) -> int:
         """In numbers."""
         return PRODUCTS * self.product_stride
+
+
+@contextmanager
+def passes(code: FunctionBuilder, layout: Layout) -> Iterator[tuple[Integer, Integer]]:
+    """A loop over all blocks of the map, ``layout.blocks`` at a time: the number of the first block
+    of a pass, and how many it has."""
+    across = (code.integers["width"] + (OUTPUT_SIDE - 1)) // OUTPUT_SIDE
+    blocks = code.integers["block_rows"] * across
+    with code.loop(blocks, step=layout.blocks) as first:
+        yield first, (blocks - first).clamp_max(layout.blocks)
 
 
 class BlockMaps:

@@ -16,9 +16,8 @@ from lapsr_cli.cpu.jit.builder import FunctionBuilder
 from lapsr_cli.cpu.jit.registers import Accumulators
 from lapsr_cli.cpu.jit.values import Integer, Pointer
 from lapsr_cli.cpu.kernels.kernel import Kernel, leaky_relu
-from lapsr_cli.cpu.kernels.winograd_blocks import BlockMaps, Layout, write_products
+from lapsr_cli.cpu.kernels.winograd_blocks import BlockMaps, Layout, passes, write_products
 from lapsr_cli.cpu.kernels.winograd_transforms import (
-    OUTPUT_SIDE,
     PRODUCTS,
     transformed_inputs,
     transformed_output_gradients,
@@ -57,10 +56,7 @@ def _write(code: FunctionBuilder, layout: Layout) -> None:
     gradients = inputs + layout.size
     spare = gradients + layout.size
     zeros = spare + PRODUCTS * layout.channels
-    across = (code.integers["width"] + (OUTPUT_SIDE - 1)) // OUTPUT_SIDE
-    blocks = code.integers["block_rows"] * across
-    with code.loop(blocks, step=layout.blocks) as first:
-        count = (blocks - first).clamp_max(layout.blocks)
+    with passes(code, layout) as (first, count):
         with code.loop(count) as block:
             maps = BlockMaps(code, first + block, layout.channels, zeros, zeros)
             offset = block * layout.channels
