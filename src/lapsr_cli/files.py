@@ -24,8 +24,6 @@ log = logging.getLogger(__name__)
 OWN_FOLDER = ".lapsr"
 """In an output folder: files of lapsr that are no results."""
 
-log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
 class Source:
