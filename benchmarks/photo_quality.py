@@ -1,11 +1,13 @@
-"""PSNR and SSIM of models on pictures that were compressed with loss after downscaling.
+"""PSNR and SSIM of models on pictures that got noise and were compressed after downscaling.
 
-    python benchmarks/photo_quality.py DIR -m lapsr-classic -m lapsr-photo [--quality 75]
-        [--scale 4] [--form WEBP]
+    python benchmarks/photo_quality.py DIR -m lapsr-classic -m lapsr-photo [--noise 5]
+        [--quality 85] [--scale 4] [--form WEBP]
 
-The papers' protocol with one more step: the LR luma is rounded to 8 bits, encoded as a grey picture
-(JPEG, WebP or AVIF) and decoded again. Quality 0 leaves that step out, which is the protocol
-itself. Options may be repeated; without --quality it is 0 and 75, without --scale 2, 4 and 8.
+The papers' protocol with two more steps: white Gaussian noise is added to the LR luma, the same for
+every model (--noise: its standard deviation in 8-bit levels; 0 by default), and then it is rounded
+to 8 bits, encoded as a grey picture (JPEG, WebP or AVIF) and decoded again. Quality 0 leaves the
+second step out; without noise, too, that is the protocol itself. -m, --quality and --scale may be
+repeated; without --quality it is 0 and 75, without --scale 2, 4 and 8.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ import argparse
 import io
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,22 +31,34 @@ from lapsr_cli.inference.evaluation import Evaluator
 from lapsr_cli.inference.runtime import Runtime
 
 
-def compressed(lr: torch.Tensor, form: str, quality: int) -> torch.Tensor:
-    """LR luma (H, W) in [0, 1] after encoding and decoding; unchanged if ``quality`` is 0."""
-    if not quality:
-        return lr
-    file = io.BytesIO()
-    pixels = (lr.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
-    Image.fromarray(pixels).save(file, form, quality=quality)
-    return torch.from_numpy(np.asarray(Image.open(file).convert("L")).copy()).double() / 255
+@dataclass(frozen=True)
+class Damage:
+    """``noise``: standard deviation in 8-bit levels. ``form``: of the file. ``quality``: of the
+    encoder; 0 for none."""
+
+    noise: float
+    form: str
+    quality: int
+
+    def apply(self, lr: torch.Tensor, seed: int) -> torch.Tensor:
+        """LR luma (H, W) in [0, 1], with noise, encoded and decoded."""
+        white = np.random.default_rng(seed).standard_normal(tuple(lr.shape))
+        lr = lr + self.noise / 255 * torch.from_numpy(white)
+        if not self.quality:
+            return lr
+        file = io.BytesIO()
+        pixels = (lr.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+        Image.fromarray(pixels).save(file, self.form, quality=self.quality)
+        return torch.from_numpy(np.asarray(Image.open(file).convert("L")).copy()).double() / 255
 
 
 def mean_scores(
-    evaluator: Evaluator, pictures: Sequence[torch.Tensor], scale: int, form: str, quality: int
+    evaluator: Evaluator, pictures: Sequence[torch.Tensor], scale: int, damage: Damage
 ) -> tuple[float, float]:
     """Mean PSNR in dB and SSIM over HR luma (H, W), float64 in [0, 1]."""
     scores = [
-        evaluator.score(hr, scale, lambda lr: compressed(lr, form, quality)) for hr in pictures
+        evaluator.score(hr, scale, partial(damage.apply, seed=seed))
+        for seed, hr in enumerate(pictures)
     ]
     return (
         statistics.mean(score.psnr for score in scores),
@@ -57,6 +73,7 @@ def main() -> None:
     )
     parser.add_argument("folder", type=Path)
     parser.add_argument("-m", "--model", action="append", required=True)
+    parser.add_argument("--noise", type=float, default=0)
     parser.add_argument("--quality", type=int, action="append")
     parser.add_argument("--form", default="JPEG", choices=["JPEG", "WEBP", "AVIF"])
     parser.add_argument("--scale", type=int, action="append")
@@ -66,16 +83,18 @@ def main() -> None:
         raise SystemExit("\n".join(problems))
     pictures = [original.luma for original in originals]
     scales = options.scale or [2, 4, 8]
-    print(f"| model | quality | {' | '.join(f'{scale}x' for scale in scales)} |")
-    print("|---|---|" + "---|" * len(scales))
+    print(f"| model | noise | quality | {' | '.join(f'{scale}x' for scale in scales)} |")
+    print("|---|---|---|" + "---|" * len(scales))
     for model in options.model:
         evaluator = Evaluator(Runtime(weights.load(model), choose("cpu")))
         for quality in options.quality or [0, 75]:
             figures = []
             for scale in scales:
-                psnr, ssim = mean_scores(evaluator, pictures, scale, options.form, quality)
+                damage = Damage(options.noise, options.form, quality)
+                psnr, ssim = mean_scores(evaluator, pictures, scale, damage)
                 figures.append(f"{psnr:.2f} / {ssim:.4f}")
-            print(f"| {model} | {quality or 'none'} | {' | '.join(figures)} |")
+            row = [model, f"{options.noise:g}", str(quality or "none"), *figures]
+            print(f"| {' | '.join(row)} |")
 
 
 if __name__ == "__main__":

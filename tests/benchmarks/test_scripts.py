@@ -71,20 +71,24 @@ def test_training_speed() -> None:
 
 
 def test_photo_quality(tiny: Path, tmp_path: Path) -> None:
-    """Quality 0 is the protocol itself; compression costs PSNR."""
+    """Without noise, quality 0 is the protocol itself; compression and noise cost PSNR."""
     draw(tmp_path / "set" / "a.png", 60, 52)
     draw(tmp_path / "set" / "b.jpg", 48, 40, seed=1)
     options = ("-m", tiny, "--scale", "2", "--quality", "0", "--quality", "20")
     heading, clean, jpeg = rows_of(run("photo_quality.py", tmp_path / "set", *options))
-    assert heading == ["model", "quality", "2x"]
-    assert (clean[:2], jpeg[:2]) == ([str(tiny), "none"], [str(tiny), "20"])
+    assert heading == ["model", "noise", "quality", "2x"]
+    assert (clean[:3], jpeg[:3]) == ([str(tiny), "0", "none"], [str(tiny), "0", "20"])
     evaluator = Evaluator(Runtime(weights.load(str(tiny)), choose("cpu")))
     originals, _ = read_originals(tmp_path / "set", "folder")
     scores = [evaluator.score(original.luma, 2) for original in originals]
     psnr = statistics.mean(score.psnr for score in scores)
     ssim = statistics.mean(score.ssim for score in scores)
-    assert clean[2] == f"{psnr:.2f} / {ssim:.4f}"
-    assert float(jpeg[2].split()[0]) < psnr
+    assert clean[3] == f"{psnr:.2f} / {ssim:.4f}"
+    assert float(jpeg[3].split()[0]) < psnr
+    _, noisy = rows_of(
+        run("photo_quality.py", tmp_path / "set", *options[:5], "0", "--noise", "25")
+    )
+    assert float(noisy[3].split()[0]) < psnr
 
 
 def test_file_sizes(tiny: Path, tmp_path: Path) -> None:

@@ -172,7 +172,7 @@ def test_the_target_at_the_scale_itself_is_a_window_of_a_picture() -> None:
             assert sum((windows == each).all(axis=(1, 2)).any() for each in versions) == 1
 
 
-DEGRADE = "blur:0-8,noise:0-30,clean:0.3"
+DEGRADE = "blur:0-8,aspect:0.2-1,noise:0-30,shot:1,correlation:0-1,sharpen:1,resize:0.5-2,clean:0.3"
 
 
 @pytest.mark.parametrize("degrade", ["", DEGRADE, DEGRADE + ",jpeg:30-95"])

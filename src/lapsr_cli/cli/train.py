@@ -206,7 +206,8 @@ def _recipe_option(group: str, *names: str, **attrs: Any) -> Callable[[Any], Any
     "--degrade",
     metavar="LIST",
     help="Degrade LR patches, and LR pictures in validation, e.g."
-    " jpeg:60-95,blur:0-0.8,noise:0-3,clean:0.1; clean is the share left as it is.",
+    " jpeg:60-95,blur:0-0.8,noise:0-3,clean:0.1; clean is the share left as it is. Also aspect,"
+    " shot, correlation, sharpen, resize and recoded: see docs/training.md.",
 )
 @_recipe_option(
     "Patches and loss",

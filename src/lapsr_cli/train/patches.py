@@ -18,6 +18,7 @@ from torch import Tensor
 
 from lapsr_cli.pixels import resize
 from lapsr_cli.train.dataset import Dataset
+from lapsr_cli.train.degrade import degraded
 from lapsr_cli.train.loss import ScaleBatch
 from lapsr_cli.train.recipe import Recipe
 
@@ -109,7 +110,7 @@ class PatchSampler:
         lr = _downscaled(hr, scale)  # (n, 1, P/S, P/S)
         if degradation := self.recipe.degradation:
             drawn = degradation.sample(rng, len(params))
-            lr = degradation.apply(lr, drawn[mine])
+            lr = degraded(lr, drawn[mine])
         return ScaleBatch(scale, lr, targets, len(params))
 
 

@@ -20,7 +20,7 @@ from lapsr_cli.inference.runtime import Runtime
 from lapsr_cli.metrics.protocol import Score
 from lapsr_cli.network.pyramid import LaplacianPyramid
 from lapsr_cli.train.dataset import picture_paths, read_luma
-from lapsr_cli.train.degrade import Degradation
+from lapsr_cli.train.degrade import Degradation, degraded
 from lapsr_cli.train.distributed import ProcessGroup
 
 __all__ = ["Scores", "ValidationSet", "Validator", "load_validation_sets", "mean_psnr"]
@@ -120,13 +120,13 @@ class Validator:
     def _degrade(self, index: int, scale: int) -> Degrade:
         """A function that degrades the LR luma (h, w) of picture ``index``."""
 
-        def degraded(lr: torch.Tensor) -> torch.Tensor:
+        def apply(lr: torch.Tensor) -> torch.Tensor:
             if not self.degradation:
                 return lr
-            params = self.degradation.sample(np.random.default_rng([index, scale]), 1)
-            return self.degradation.apply(lr[None, None], params)[0, 0]
+            drawn = self.degradation.sample(np.random.default_rng([index, scale]), 1)
+            return degraded(lr[None, None], drawn)[0, 0]
 
-        return degraded
+        return apply
 
 
 def mean_psnr(scores: Scores) -> float:
