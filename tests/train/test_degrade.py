@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -59,7 +60,8 @@ def test_every_valid_degradation_is_parsed(
             Degradation.parse(text)
         return
     parsed = Degradation.parse(text)
-    assert parsed == Degradation(**ranges, **shares)
+    values: dict[str, Any] = {**ranges, **shares}
+    assert parsed == Degradation(**values)
     assert bool(parsed) == bool({"blur", "noise", "sharpen", "resize", "jpeg"} & set(ranges))
 
 
@@ -150,12 +152,13 @@ def degrade(text: str, lr: torch.Tensor) -> tuple[torch.Tensor, list[PatchDegrad
 def of_pillow(levels: NDArray[np.uint8], quality: int | None) -> NDArray[np.uint8]:
     file = io.BytesIO()
     Image.fromarray(levels, "L").save(file, format="JPEG", quality=quality)
-    return np.array(Image.open(file))
+    return np.array(Image.open(file), dtype=np.uint8)
 
 
 def levels_of(patch: torch.Tensor) -> NDArray[np.uint8]:
     """(1, h, w) in [0, 1] -> (h, w)."""
-    return np.rint(patch[0].double().numpy() * 255).astype(np.uint8)
+    levels: NDArray[np.float64] = np.rint(patch[0].double().numpy() * 255)
+    return levels.astype(np.uint8)
 
 
 def test_jpeg_is_that_of_pillow_at_the_drawn_quality() -> None:

@@ -11,6 +11,7 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,6 +42,7 @@ _LIMITS: dict[str, Range] = {
     "clean": (0, 1),
 }
 _SHARES = ("recoded", "clean")
+_NEEDS = {"aspect": "blur", "shot": "noise", "correlation": "noise", "recoded": "jpeg"}
 _BLOCK = 8
 """Side of JPEG's blocks."""
 
@@ -89,19 +91,16 @@ class Degradation:
 
         Raises UsageError, with --degrade in its message.
         """
-        values: dict[str, Range] = {}
+        values: dict[str, Any] = {}
         for part in filter(None, (part.strip() for part in text.split(","))):
-            name, values_of_part = _parse_part(part, text)
+            name, (low, high) = _parse_part(part, text)
             if name in values:
                 raise UsageError(f"--degrade {text}: {name} is given twice")
-            values[name] = values_of_part
-        shares = {name: values.pop(name)[0] for name in _SHARES if name in values}
-        for name, needed in (("aspect", "blur"), ("shot", "noise"), ("correlation", "noise")):
+            values[name] = low if name in _SHARES else (low, high)
+        for name, needed in _NEEDS.items():
             if name in values and needed not in values:
                 raise UsageError(f"--degrade {text}: {name} needs {needed}")
-        if "recoded" in shares and "jpeg" not in values:
-            raise UsageError(f"--degrade {text}: recoded needs jpeg")
-        return cls(**values, **shares)
+        return cls(**values)
 
     def __bool__(self) -> bool:
         return any((self.blur, self.noise, self.sharpen, self.resize, self.jpeg))
