@@ -18,6 +18,7 @@ from lapsr_cli.image_io import from_pil, to_pil
 from lapsr_cli.inference.batching import Advance, BatchRunner, Pyramid, Result, Stream, Task
 from lapsr_cli.inference.runtime import Progress, Runtime
 from lapsr_cli.inference.tiler import TileOptions
+from lapsr_cli.network.interpolation import interpolate
 from lapsr_cli.network.pyramid import LaplacianPyramid
 from lapsr_cli.pixels.picture import Picture
 from lapsr_cli.weights.manifest import manifest
@@ -73,16 +74,23 @@ class Upscaler:
         offline: bool = False,
         tta: bool = False,
         memory: int | None = None,
+        denoise: float | None = None,
     ) -> Upscaler:
         """An upscaler from a model's name or file, downloaded if necessary; None: the two defaults,
         one for lossy files and one for all others.
 
-        ``precision``: on a device given by name. Raises ResourceError if the model or the device is
-        not available.
+        ``precision``: on a device given by name. ``denoise``: one network for all pictures instead,
+        between that for lossless files (0) and that for lossy ones (1); only without ``model``.
+        Raises ResourceError if the model or the device is not available, UsageError for a wrong
+        value.
         """
+        chosen = choose(device, precision) if isinstance(device, str) else device
+        if denoise is not None:
+            _check_denoise(denoise, model, chosen)
         names = manifest().defaults if model is None else (str(model),)
         models = {name: weights.load(name, offline=offline) for name in names}
-        chosen = choose(device, precision) if isinstance(device, str) else device
+        if denoise is not None:
+            models = _between(models, denoise)
         return cls(models, chosen, tiling, tta=tta, memory=memory)
 
     def __call__(
@@ -148,6 +156,24 @@ class Upscaler:
         for task in tasks:
             self.check_scales(task.scales)
             yield task
+
+
+def _check_denoise(denoise: float, model: str | Path | None, device: Device) -> None:
+    if model is not None:
+        raise UsageError(f"--denoise {denoise:g}: cannot be combined with a model")
+    if not 0 <= denoise <= 1:
+        raise UsageError(f"--denoise {denoise:g}: must be between 0 and 1")
+    if device.precision == "int8" and denoise not in (0, 1):
+        raise UsageError(f"--denoise {denoise:g}: must be 0 or 1 with --precision int8")
+
+
+def _between(models: Models, share: float) -> dict[str, LaplacianPyramid]:
+    """The network between the first and the second of two, named by what it consists of."""
+    (first, from_first), (second, from_second) = models.items()
+    if share in (0, 1):
+        return {second: from_second} if share else {first: from_first}
+    name = f"{1 - share:g} {first} + {share:g} {second}"
+    return {name: interpolate(from_first, from_second, share)}
 
 
 def _to_pil(picture: Picture, like: Image.Image) -> Image.Image:

@@ -9,7 +9,7 @@ import shlex
 import shutil
 import zlib
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,20 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 
+from lapsr_cli import weights
 from lapsr_cli.batch.report import Outcome, Output
 from lapsr_cli.cli import upscale_session
 from lapsr_cli.cli.params import pixels_of
 from lapsr_cli.cli.upscale import upscale as command
 from lapsr_cli.cli.upscale_options import UpscaleOptions
+from lapsr_cli.device.selection import choose
+from lapsr_cli.errors import UsageError
 from lapsr_cli.pixels.resize import resize
 from lapsr_cli.text import counted
+from lapsr_cli.upscaler import Upscaler
 from lapsr_cli.weights.manifest import manifest
 from tests import drawn_files
 from tests.conftest import ROOT, Ran, draw, results_in, run_lapsr
@@ -765,3 +771,53 @@ def test_lossy_files_have_a_default_of_their_own(lapsr: Lapsr, tmp_path: Path) -
     assert {json.loads(line)["model"] for line in ran.out.splitlines()} == {lossless}
     photo, other = (np.array(Image.open(tmp_path / n / "b_x2.jpg")) for n in ("out", "one"))
     assert not np.array_equal(photo, other)
+
+
+@pytest.mark.parametrize("share", [0, 0.25, 1])
+def test_denoise_is_one_model_between_the_two(lapsr: Lapsr, tmp_path: Path, share: float) -> None:
+    """For lossless and lossy files: the bytes of the model whose weights are the mean of both."""
+    lossless, lossy = (load_file(weights.obtain(name)) for name in manifest().defaults)
+    with safe_open(weights.obtain(manifest().default), "numpy") as file:
+        about = file.metadata()
+    mean = {k: (1 - share) * lossless[k] + share * lossy[k] for k in lossless if k != "ranges"}
+    save_file(mean, tmp_path / "mean.safetensors", about)
+    draw(tmp_path / "in" / "a.png", 40, 30)
+    draw(tmp_path / "in" / "b.jpg", 40, 30)
+    given = ("upscale", tmp_path / "in", "--json", "-o")
+    ran = lapsr(*given, tmp_path / "out", "--denoise", str(share))
+    assert ran.code == 0
+    assert lapsr(*given, tmp_path / "mean", "-m", tmp_path / "mean.safetensors").code == 0
+    for result in ("a_x2.png", "b_x2.jpg"):
+        ours, expected = (np.array(Image.open(tmp_path / n / result)) for n in ("out", "mean"))
+        assert np.abs(ours.astype(int) - expected).max() <= 1
+    names = {0: "lapsr-classic", 0.25: "0.75 lapsr-classic + 0.25 lapsr-photo", 1: "lapsr-photo"}
+    name = names[share]
+    assert {each["model"] for each in ran.outcomes} == {name}
+    assert f"model: {name}, MS-LapSRN D5R2" in ran.err
+    again = lapsr(*given, tmp_path / "out", "--denoise", "0.5")
+    assert f"made with {name};" in again.err
+    assert "2 skipped" in lapsr(*given, tmp_path / "out", "--denoise", str(share)).err
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["--denoise", "1.5"], "--denoise 1.5: must be between 0 and 1"),
+        (["--denoise", "nan"], "--denoise nan: must be between 0 and 1"),
+        (["--denoise", "0.5", "-m", "lapsr-photo"], "--denoise 0.5: cannot be combined with"),
+    ],
+)
+def test_a_wrong_denoise_is_refused(
+    lapsr: Lapsr, tmp_path: Path, given: list[str], words: str
+) -> None:
+    draw(tmp_path / "in" / "a.png")
+    ran = lapsr("upscale", tmp_path / "in", "-o", tmp_path / "out", *given)
+    assert ran.code == 2
+    assert f"lapsr: {words}" in ran.error_lines[-1]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_between_two_has_no_ranges_for_int8() -> None:
+    device = replace(choose("cpu"), precision="int8")
+    with pytest.raises(UsageError, match=r"--denoise 0.5: must be 0 or 1 with --precision int8"):
+        Upscaler.from_weights(device=device, denoise=0.5)

@@ -28,7 +28,7 @@ Record = dict[str, Any]
 NETWORK_FLAGS = ("--depth", "1", "--recursions", "1")
 TINY_FLAGS = (*NETWORK_FLAGS, "--patch-size", "16", "--precision", "fp32", "--device", "cpu")
 SMALL_FLAGS = (*TINY_FLAGS, "--scales", "2,4", "--batch-size", "4")
-LONG = 240
+LONG = 120
 """Iterations of the long run: enough for a process to be interrupted in the middle."""
 LENGTH_FLAGS = ("--batch-size", "2", "--iterations", str(LONG), "--warm-up", "20")
 LONG_RUN_FLAGS = (
@@ -39,7 +39,7 @@ LONG_RUN_FLAGS = (
     "--log-every",
     "3",
     "--validate-every",
-    "80",
+    "40",
 )
 MEASURED = ("seconds", "patches_per_second")
 

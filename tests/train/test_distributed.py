@@ -67,7 +67,7 @@ def test_a_killed_worker_is_restarted_and_resumes(
     lapsr: Lapsr, drawn: Drawn, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    given = [*drawn.given, *SEVERAL, *GENTLE, "--iterations", "60"]
+    given = [*drawn.given, *SEVERAL, *GENTLE, "--iterations", "24"]
     command = ("train", *given, "-o", str(run), "--save-every", "0s")
     launcher = torchrun("--max-restarts", "1", "-m", "lapsr_cli", *command)
     wait_for_record(launcher, run, '"iteration": 4,')
@@ -85,7 +85,7 @@ def test_a_killed_worker_is_restarted_and_resumes(
     assert [session["from_iteration"] > 0 for session in sessions] == [False, True]
     assert f"resuming from iteration {sessions[1]['from_iteration']}" in err
     assert lapsr("train", *given, "-o", tmp_path / "one").code == 0
-    assert len(losses(run)) == 60
+    assert len(losses(run)) == 24
     assert_near(run, tmp_path / "one")
 
 

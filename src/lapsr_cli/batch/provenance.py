@@ -8,6 +8,7 @@ another size by now, because something else has written it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -18,13 +19,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lapsr_cli import weights
 from lapsr_cli.batch.planning import Plan
 from lapsr_cli.batch.report import Outcome, Output
 from lapsr_cli.files import OWN_FOLDER
 from lapsr_cli.image_io import Encoding, format_of, holds_alpha
+from lapsr_cli.network.pyramid import LaplacianPyramid
 from lapsr_cli.upscaler import Upscaler
-from lapsr_cli.weights.cache import sha256_of
 
 __all__ = ["Provenance", "Records", "compare"]
 
@@ -40,7 +40,7 @@ _DIGITS = 12
 class Provenance:
     """What the results of a run depend on, beside the pictures and the sizes.
 
-    ``models``: the beginning of the SHA-256 of each model's file, by the model's name. ``name``,
+    ``models``: the beginning of the SHA-256 of each model's weights, by the model's name. ``name``,
     ``lossy_name``: the models for pictures from lossless and from lossy files.
     """
 
@@ -53,12 +53,10 @@ class Provenance:
 
     @classmethod
     def of(cls, upscaler: Upscaler, encoding: Encoding, *, tta: bool) -> Provenance:
-        """Of a run with ``upscaler``. Raises WeightsError."""
-        names = upscaler.runner.runtimes
+        """Of a run with ``upscaler``."""
+        runtimes = upscaler.runner.runtimes
         return cls(
-            models={
-                name: sha256_of(weights.obtain(name, offline=True))[:_DIGITS] for name in names
-            },
+            models={name: _checksum(each.reference) for name, each in runtimes.items()},
             name=upscaler.name,
             lossy_name=upscaler.lossy_name,
             precision=upscaler.device.precision,
@@ -103,6 +101,14 @@ class Provenance:
             "precision": self.precision,
             "tta": self.tta,
         }
+
+
+def _checksum(model: LaplacianPyramid) -> str:
+    """Of all weights and ranges, in the order of the state dict."""
+    digest = hashlib.sha256()
+    for value in model.state_dict().values():
+        digest.update(value.cpu().numpy().tobytes())
+    return digest.hexdigest()[:_DIGITS]
 
 
 def _model_in_words(record: Record, asked: Record) -> str:

@@ -65,6 +65,14 @@ if TYPE_CHECKING:
 )
 @grouped_option(
     "Model",
+    "--denoise",
+    type=float,
+    metavar="0..1",
+    help="Use one model for all pictures, between lapsr-classic (0: keeps every detail, noise"
+    " included) and lapsr-photo (1: removes noise and JPEG artefacts).",
+)
+@grouped_option(
+    "Model",
     "-x",
     "--tta",
     is_flag=True,

@@ -40,6 +40,7 @@ class UpscaleOptions:
     long_edge: int | None
     cascade: bool
     model: str | None
+    denoise: float | None
     form: str
     quality: int
     compress: int
@@ -173,6 +174,7 @@ class UpscaleOptions:
                 offline=self.offline,
                 tta=self.tta,
                 memory=policy.tiles(device.torch_device),
+                denoise=self.denoise,
             )
             for device in self.devices
         ]

@@ -76,7 +76,8 @@ class Runtime:
     On a GPU all features have the device's precision. On the CPU, where the network runs in strips
     of rows, only the inputs of the convolutions in the recursive blocks do. The image branch,
     colour conversion and chroma are fp32 everywhere, so half precision costs a fraction of an 8-bit
-    level. ``tta``: luma is the mean over the eight flips and rotations of a window.
+    level. ``tta``: luma is the mean over the eight flips and rotations of a window. ``reference``:
+    the network as given.
 
     For int8, raises WeightsError if the network has no ranges, and UsageError if its channels do
     not fill the vectors of this processor.
@@ -87,7 +88,7 @@ class Runtime:
         self.device = device
         self.tta = tta
         self.transfer = Transfer(device.torch_device)
-        self._reference = model
+        self.reference = model
         self.model = _prepared(model, device)
 
     @property
@@ -97,7 +98,7 @@ class Runtime:
 
     def in_precision(self, precision: FeaturePrecision) -> Runtime:
         """The same network on the same device in another precision. Raises like the class."""
-        return Runtime(self._reference, replace(self.device, precision=precision), tta=self.tta)
+        return Runtime(self.reference, replace(self.device, precision=precision), tta=self.tta)
 
     def bytes_per_pixel(self, scale: int) -> int:
         """Device memory that one input pixel takes at the peak of a pass to ``scale``.
