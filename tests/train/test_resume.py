@@ -44,6 +44,7 @@ RECIPES: dict[str, dict[str, str]] = {
     "muon-bf16": {"precision": "bf16"},
     "sgd-bf16": {"optimizer": "sgd", "lr": "0.01", "precision": "bf16"},
     "degraded": {"degrade": "jpeg:60-95,noise:1-3"},
+    "adversarial": {"adversarial": "0.5"},
 }
 
 
@@ -56,8 +57,7 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     given += ["--validate-every", "2", *(f"--{name}={value}" for name, value in flags.items())]
     assert lapsr("train", *drawn.given, "-o", tmp_path / "whole", *given).code == 0
     recipe: dict[str, Any] = {"rate" if n == "lr" else n: v for n, v in flags.items()}
-    if "rate" in recipe:
-        recipe["rate"] = float(recipe["rate"])
+    recipe |= {name: float(recipe[name]) for name in ("rate", "adversarial") if name in recipe}
     options = LoopOptions(log_every=1, validate_every=2, time_limit=3600)
     trainer = begun(tmp_path / "run", drawn, options=options, iterations=4, warm_up=1, **recipe)
     if way == "stop":

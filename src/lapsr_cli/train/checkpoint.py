@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,8 @@ class Checkpoint:
 
     ``model`` and ``ema``: state dicts of the weights and of their moving average. Batches depend
     only on the recipe's seed and the iteration; ``random_state``, of torch's global generator, is
-    there for anything else that draws random numbers.
+    there for anything else that draws random numbers. ``gradient``: state of `Gradient`, that is of
+    the discriminator; not in the file if empty.
     """
 
     recipe: dict[str, Any]
@@ -51,12 +52,15 @@ class Checkpoint:
     ema: dict[str, torch.Tensor]
     optimizer: dict[str, Any]
     random_state: torch.Tensor
+    gradient: dict[str, Any] = field(default_factory=dict)
 
 
 def write(checkpoint: Checkpoint, path: Path) -> None:
     """Write a checkpoint atomically. Raises OSError."""
     buffer = io.BytesIO()
     content = {**vars(checkpoint), "progress": asdict(checkpoint.progress)}
+    if not checkpoint.gradient:
+        del content["gradient"]  # version 0.1.0 does not know it
     torch.save({"format": _FORMAT, **content}, buffer)
     with atomic_write(path) as file:
         file.write(buffer.getbuffer())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,9 +21,25 @@ from lapsr_cli.train.recipe import Recipe
 
 __all__ = ["Gradient", "ThreadedGradient", "WholeBatchGradient", "gradient_for"]
 
-Gradient = Callable[[int], Tensor]
-"""Sets the gradients of a network's parameters to those of the batch of an iteration, and returns
-its loss, a scalar."""
+
+class Gradient(ABC):
+    """Computes the gradients of a network's parameters."""
+
+    @abstractmethod
+    def __call__(self, iteration: int) -> Tensor:
+        """Set the gradients to those of the batch of ``iteration``; return its loss, a scalar."""
+
+    @property
+    def losses(self) -> Mapping[str, Tensor]:
+        """Other losses of the last batch, by the names under which they are recorded."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What has to be saved beside the network, if anything."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: B027 (nothing to load)
+        """Continue from a saved state."""
 
 
 def gradient_for(
@@ -32,7 +50,8 @@ def gradient_for(
     *,
     compiled: bool = False,
 ) -> Gradient:
-    """The fastest way for the network's device. ``compiled``: use torch.compile."""
+    """That of the recipe's loss, the fastest way for the network's device. ``compiled``: use
+    torch.compile."""
     on_cpu = all(parameter.device.type == "cpu" for parameter in network.parameters())
     alone_on_cpu = group.world_size == 1 and on_cpu and not compiled
     threads = min(torch.get_num_threads(), recipe.batch_size // len(recipe.scales))
@@ -41,7 +60,7 @@ def gradient_for(
     return WholeBatchGradient(network, recipe, dataset, group, compiled=compiled)
 
 
-class WholeBatchGradient:
+class WholeBatchGradient(Gradient):
     """One pass for the whole batch, or for this process's share of it, averaged over processes."""
 
     def __init__(
@@ -68,7 +87,7 @@ class WholeBatchGradient:
         return loss.detach()
 
 
-class ThreadedGradient:
+class ThreadedGradient(Gradient):
     """A share of every batch for each of several threads, which compute on one core each.
 
     Threads that share every operation wait for each other after each of them; these wait once per

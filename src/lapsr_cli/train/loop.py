@@ -17,11 +17,12 @@ from lapsr_cli import __version__
 from lapsr_cli.device.selection import Device
 from lapsr_cli.errors import TrainingError, UsageError
 from lapsr_cli.train import checkpoint, optimizer
+from lapsr_cli.train.adversarial import AdversarialGradient
 from lapsr_cli.train.checkpoint import Checkpoint, Progress
 from lapsr_cli.train.dataset import Dataset
 from lapsr_cli.train.distributed import ProcessGroup
 from lapsr_cli.train.ema import Ema
-from lapsr_cli.train.gradient import gradient_for
+from lapsr_cli.train.gradient import Gradient, gradient_for
 from lapsr_cli.train.initial import initial_model
 from lapsr_cli.train.recipe import Recipe
 from lapsr_cli.train.run_dir import RunDirectory
@@ -130,7 +131,11 @@ class Trainer:
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema = Ema(self.model, recipe.ema)
         self.optimizer = optimizer.build(self.model, recipe)
-        self.gradient = gradient_for(self.model, recipe, dataset, group, compiled=compiled)
+        self.gradient: Gradient = (
+            AdversarialGradient(self.model, recipe, dataset)
+            if recipe.adversarial
+            else gradient_for(self.model, recipe, dataset, group, compiled=compiled)
+        )
         self.progress = Progress()
         self._reads_every_step = device.torch_device.type == "cpu"
         self._pending_losses: list[Tensor] = []
@@ -224,8 +229,13 @@ class Trainer:
         step = Step(progress.iteration, loss, self._rate, speed, logged)
         if logged:
             progress.loss_sum, progress.loss_count = 0.0, 0
+            others = {name: value.item() for name, value in self.gradient.losses.items()}
             self._record(
-                loss=loss, rate=self._rate, patches_per_second=speed, seconds=self._seconds()
+                loss=loss,
+                **others,
+                rate=self._rate,
+                patches_per_second=speed,
+                seconds=self._seconds(),
             )
         return step
 
@@ -315,6 +325,7 @@ class Trainer:
             model=self.model.state_dict(),
             ema=self.ema.model.state_dict(),
             optimizer=self.optimizer.state_dict(),
+            gradient=self.gradient.state_dict(),
             random_state=torch.get_rng_state(),
         )
 
@@ -325,6 +336,7 @@ class Trainer:
             self.model.load_state_dict(saved.model)
             self.ema.model.load_state_dict(saved.ema)
             optimizer.load(self.optimizer, saved.optimizer)
+            self.gradient.load_state_dict(saved.gradient)
             torch.set_rng_state(saved.random_state)
         except (RuntimeError, TypeError, ValueError, KeyError) as error:
             raise TrainingError(f"{source}: not a valid checkpoint") from error

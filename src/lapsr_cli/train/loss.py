@@ -52,11 +52,14 @@ class PyramidLoss(nn.Module):
 
     def forward(self, batch: list[ScaleBatch]) -> Tensor:
         """The loss of a batch, a scalar in fp32."""
-        losses = [self._scale_loss(part) for part in batch]
+        return self.loss(batch, [self.outputs(part) for part in batch])
+
+    def loss(self, batch: list[ScaleBatch], outputs: list[dict[int, Tensor]]) -> Tensor:
+        """The loss of what the network made of a batch."""
+        losses = [self._scale_loss(*each) for each in zip(batch, outputs, strict=True)]
         return self.world_size * torch.stack(losses).sum()
 
-    def _scale_loss(self, part: ScaleBatch) -> Tensor:
-        outputs = self._outputs(part)
+    def _scale_loss(self, part: ScaleBatch, outputs: dict[int, Tensor]) -> Tensor:
         total = torch.zeros((), device=part.lr.device)
         for scale, target in part.targets.items():
             penalties = penalty(outputs[scale] - target, self.recipe.loss)  # (n, 1, H, W)
@@ -66,8 +69,11 @@ class PyramidLoss(nn.Module):
                 total = total + penalties.sum() / self.recipe.batch_size
         return total
 
-    def _outputs(self, part: ScaleBatch) -> dict[int, Tensor]:
-        """{scale: (n, 1, H, W)}. With bf16, features are bf16; weights and pictures stay fp32."""
+    def outputs(self, part: ScaleBatch) -> dict[int, Tensor]:
+        """What the network makes of LR patches, {scale: (n, 1, H, W)}.
+
+        With bf16, features are bf16; weights and pictures stay fp32.
+        """
         if self.recipe.precision == "fp32":
             return dict(self.model(part.lr, part.scale))
         cast = {

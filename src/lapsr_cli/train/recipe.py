@@ -31,7 +31,17 @@ _CHOICES = {
 }
 
 _POSITIVE = ("batch_size", "iterations", "rate_step", "decay")
-_NON_NEGATIVE = ("warm_up", "weight_decay", "bias_rate_factor", "grad_clip", "rate_min")
+_NON_NEGATIVE = (
+    "warm_up",
+    "weight_decay",
+    "bias_rate_factor",
+    "grad_clip",
+    "rate_min",
+    "adversarial",
+    "discriminator_rate",
+)
+_ADDED = ("decay", "adversarial", "discriminator_rate")
+"""Fields that version 0.1.0 does not know."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +55,9 @@ class Recipe:
 
     ``loss``: penalty per pixel. ``reduction``: "sum" over pixels and levels divided by the batch
     size, as in the authors' code, or "mean" over the pixels of each level, summed over levels.
+
+    ``adversarial``: weight of the adversarial loss that is added; 0 is none.
+    ``discriminator_rate``: learning rate of its discriminator.
 
     ``patch_size``: side of an HR patch in pixels. ``batch_size``: patches per iteration on all
     devices together. ``scale_augmentation``: pictures are downscaled by a random factor from this
@@ -69,6 +82,8 @@ class Recipe:
     initialization: Initialization = "scaled"
     loss: Loss = "charbonnier"
     reduction: Reduction = "mean"
+    adversarial: float = 0.0
+    discriminator_rate: float = 1e-4
     patch_size: int = 96
     batch_size: int = 16
     iterations: int = 300_000
@@ -161,10 +176,11 @@ class Recipe:
     def to_json(self) -> dict[str, Any]:
         """The recipe as a dict for JSON, which ``from_json`` reads.
 
-        Without ``decay`` if it has its default: version 0.1.0 does not know it.
+        Without the fields that version 0.1.0 does not know, where they have their defaults.
         """
+        defaults = {each.name: each.default for each in dataclasses.fields(self)}
         values = dataclasses.asdict(self)
-        return values if self.decay is not None else {k: values[k] for k in values if k != "decay"}
+        return {k: v for k, v in values.items() if k not in _ADDED or v != defaults[k]}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Recipe:

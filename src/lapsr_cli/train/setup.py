@@ -215,6 +215,9 @@ def build_trainer(
             f"--batch-size {recipe.batch_size}: must be at least {smallest}, one patch for each of"
             f" {len(recipe.scales)} scales on each of {group.world_size} devices"
         )
+    if recipe.adversarial and (group.world_size > 1 or compiled):
+        flag = "--compile" if compiled else f"torchrun with {group.world_size} processes"
+        raise UsageError(f"--adversarial {recipe.adversarial:g}: cannot be combined with {flag}")
     spill = run_dir.spill.with_suffix(f".{group.rank}")
     cpu = torch.device("cpu")
     budget = MemoryPolicy([cpu] * group.world_size, memory).dataset(cpu)
