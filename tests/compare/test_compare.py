@@ -107,7 +107,6 @@ def rows_of(page: Path) -> list[list[str]]:
         ),
         ((["a.png", "notes.txt"], ["a.png"]), {("a.png", "a.png")}, set()),
     ],
-    ids=str,
 )
 def test_pictures_match_by_name(
     tmp_path: Path,
