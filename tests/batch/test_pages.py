@@ -49,7 +49,7 @@ def page(
     image = coarse.resize((width, height), Image.Resampling.BICUBIC)
     image = image if mode in ("RGBA", "LA") else image.convert("RGB")
     image = image.convert(mode)
-    image.encoderinfo = {"tiffinfo": {274: orientation}, "compression": compression}  # type: ignore[attr-defined]
+    image.encoderinfo = {"tiffinfo": {274: orientation}, "compression": compression}
     return image
 
 
