@@ -22,70 +22,31 @@ import pytest
 import torch
 from PIL import Image
 
-from lapsr_cli.batch import pipeline
+from lapsr_cli.batch import results
 from lapsr_cli.batch.budget import Budget
 from lapsr_cli.batch.limits import Limits
 from lapsr_cli.batch.pipeline import run
-from lapsr_cli.batch.planning import Job, Selection, plan
+from lapsr_cli.batch.planning import Job, plan
 from lapsr_cli.batch.report import Outcome, Output, Report
-from lapsr_cli.batch.targets import Target
 from lapsr_cli.cli.interrupts import stop_signal
 from lapsr_cli.inference import batching
 from lapsr_cli.inference.runtime import PendingResult, Runtime
 from lapsr_cli.inference.tiler import TileOptions
 from lapsr_cli.pixels import resize
 from lapsr_cli.upscaler import Upscaler
+from tests.batch.running import (
+    PATIENCE,
+    PEAK,
+    contents,
+    in_time,
+    outcomes,
+    selection,
+    spy_on_budget,
+)
 from tests.conftest import Ran, draw, results_in, run_lapsr
 
 Lapsr = Callable[..., Ran]
 T = TypeVar("T")
-
-PATIENCE = 60
-"""Seconds after which a run that should have ended counts as hanging."""
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in results_in(folder)}
-
-
-def in_time(work: Callable[[], T]) -> T:
-    """What ``work`` gives or raises; a failure if it does neither."""
-    given: list[T] = []
-    raised: list[BaseException] = []
-
-    def attempt() -> None:
-        try:
-            given.append(work())
-        except BaseException as error:  # noqa: BLE001 (raised again below)
-            raised.append(error)
-
-    thread = threading.Thread(target=attempt, daemon=True)
-    thread.start()
-    thread.join(PATIENCE)
-    assert not thread.is_alive(), "it hangs"
-    if raised:
-        raise raised[0]
-    return given[0]
-
-
-@pytest.fixture
-def upscaler(tiny: Path) -> Upscaler:
-    return Upscaler.from_weights(tiny, device="cpu")
-
-
-def selection(folder: Path, *scales: str, **options: Any) -> Selection:
-    targets = tuple(Target(scale=scale) for scale in scales or ("2",))
-    return Selection(
-        inputs=(str(folder / "in"),), output=folder / "out", targets=targets, **options
-    )
-
-
-def outcomes(
-    chosen: Selection, *upscalers: Upscaler, limits: Limits | None = None
-) -> list[Outcome]:
-    jobs = plan(chosen).jobs
-    return in_time(lambda: list(run(jobs, upscalers, chosen, limits=limits)))
 
 
 def draw_some(folder: Path, count: int, side: int = 20) -> None:
@@ -147,29 +108,6 @@ def test_a_budget_is_given_up_when_told() -> None:
     assert budget.take(6, lambda: True)
 
 
-def spy_on_budget(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many pictures were held, after each that was taken."""
-    counts: list[int] = []
-    held = 0
-    take, give = Budget.take, Budget.give
-
-    def taken(self: Budget, amount: int, given_up: Callable[[], bool]) -> bool:
-        nonlocal held
-        result = take(self, amount, given_up)
-        held += result
-        counts.append(held)
-        return result
-
-    def given(self: Budget, amount: int) -> None:
-        nonlocal held
-        held -= 1
-        give(self, amount)
-
-    monkeypatch.setattr(Budget, "take", taken)
-    monkeypatch.setattr(Budget, "give", given)
-    return counts
-
-
 def test_pictures_beyond_the_budget_go_one_at_a_time(
     tmp_path: Path, upscaler: Upscaler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -188,12 +126,6 @@ def test_with_room_they_do_not_wait_for_each_other(
     found = outcomes(selection(tmp_path), upscaler, limits=Limits(memory=1 << 30))
     assert len(found) == 12
     assert max(counts) > 1
-
-
-PEAK = """
-import atexit, resource, sys
-atexit.register(lambda: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
-"""
 
 
 @pytest.mark.linux
@@ -279,7 +211,9 @@ def breaks(*_: object, **__: object) -> Any:
     raise Broken("a fault of ours")
 
 
-@pytest.mark.parametrize("where", ["resized", "image_io.losses", "image_io.read", "image_io.probe"])
+@pytest.mark.parametrize(
+    "where", ["results.resized", "image_io.losses", "image_io.open_photo", "image_io.probe"]
+)
 @pytest.mark.parametrize("devices", [1, 2])
 def test_a_fault_in_a_thread_ends_the_run_with_it(
     tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch, where: str, devices: int
@@ -288,7 +222,8 @@ def test_a_fault_in_a_thread_ends_the_run_with_it(
     chosen = selection(tmp_path)
     jobs = plan(chosen).jobs
     upscalers = [Upscaler.from_weights(tiny, device="cpu") for _ in range(devices)]
-    monkeypatch.setattr(f"lapsr_cli.batch.pipeline.{where}", breaks)
+    package = "lapsr_cli" if where.startswith("image_io") else "lapsr_cli.batch"
+    monkeypatch.setattr(f"{package}.{where}", breaks)
     with pytest.raises(Broken, match="a fault of ours"):
         in_time(lambda: list(run(jobs, upscalers, chosen)))
 
@@ -339,7 +274,7 @@ def test_no_memory_for_shrinking_is_that_pictures_failure(
             torch.empty(1 << 60, dtype=torch.uint8)  # torch says it in its own words
         return resize.resized(picture, size)
 
-    monkeypatch.setattr(pipeline, "resized", resized)
+    monkeypatch.setattr(results, "resized", resized)
     found = {
         outcome.source.name: outcome for outcome in outcomes(selection(tmp_path, "3"), upscaler)
     }
@@ -567,25 +502,6 @@ def test_killed_at_twenty_moments_and_repeated(lapsr: Lapsr, tmp_path: Path, tin
     assert lapsr(*command, tmp_path / "undisturbed").code == 0
     there = {name: data for name, data in contents(tmp_path / "out").items() if name[0] != "."}
     assert there == contents(tmp_path / "undisturbed")
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 400 kB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = (
-        shutil.which("mount")
-        and not subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", folder],
-            capture_output=True,
-            check=False,
-        ).returncode
-    )
-    if not mounted:
-        pytest.skip("needs the right to mount a small file system")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
 
 
 def test_a_full_disk_ends_the_run_and_leaves_whole_pictures(

@@ -17,7 +17,7 @@ from lapsr_cli.batch.pipeline import run
 from lapsr_cli.batch.planning import Selection, plan
 from lapsr_cli.batch.targets import Target
 from lapsr_cli.image_io import Encoding
-from lapsr_cli.image_io.photo import Header
+from lapsr_cli.image_io.photo import Header, HeaderPart
 from lapsr_cli.upscaler import Upscaler
 
 PHOTOGRAPHS = ("img_001.png", "img_006.png", "img_009.png", "img_012.png")
@@ -51,10 +51,9 @@ HEADERS = st.builds(
     form=st.sampled_from(["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "GIF", "BMP", "HEIF"]),
     height=st.integers(1, 5000),
     width=st.integers(1, 5000),
-    frames=st.integers(1, 3),
     channels=st.integers(1, 4),
     depth=st.sampled_from([8, 16]),
-    bytes=st.just(0),
+    parts=st.builds(lambda frames: (HeaderPart(frames, 0, 0),), st.integers(1, 3)),
 )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from lapsr_cli.batch import pipeline
+from lapsr_cli.batch import pipeline, results
 from lapsr_cli.batch.planning import Selection, plan
 from lapsr_cli.batch.targets import Target
 from lapsr_cli.cli.interrupts import stop_signal
@@ -217,7 +217,7 @@ def test_a_run_that_fails_leaves_no_thread(
 
     run = pipeline._Pipeline.run
     monkeypatch.setattr(pipeline._Pipeline, "run", run_slowly)
-    monkeypatch.setattr(pipeline, "resized", breaks)
+    monkeypatch.setattr(results, "resized", breaks)
     draw(tmp_path / "in" / "a.png")
     chosen = Selection(
         inputs=(str(tmp_path / "in"),), output=tmp_path / "out", targets=(Target(scale="2"),)

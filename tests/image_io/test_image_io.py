@@ -307,7 +307,7 @@ def test_a_full_disk_leaves_no_incomplete_file(tmp_path: Path, suffix: str) -> N
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp"])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".tif"])
 def test_probe_reads_only_the_header(tmp_path: Path, suffix: str) -> None:
     counters = getattr(psutil.Process(), "io_counters", None)
     if counters is None or not hasattr(counters(), "read_chars"):

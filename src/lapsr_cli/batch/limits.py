@@ -25,7 +25,7 @@ _FRAME_OBJECTS = 8 << 10
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """``memory``: bytes of pictures held at a time; None: the share that `MemoryPolicy` gives. One
-    picture may always be held, unless it has several frames that exceed ``most`` (``--memory``).
+    picture or page may always be held, but not an animation that exceeds ``most`` (``--memory``).
     ``max_pixels``: of an input, all frames together. ``cascade``: run the network on its own output
     to go beyond its largest scale."""
 
@@ -50,16 +50,17 @@ def check_targets(targets: Iterable[Target], scales: Sequence[int], *, cascade: 
             )
 
 
-def check(job: Job, header: Header, scales: Sequence[int], limits: Limits) -> int:
-    """The bytes that a picture holds until it is written. Raises PictureError, before it is
-    decoded, for one that is too large or cannot be enlarged, held in memory or written."""
+def check(job: Job, header: Header, scales: Sequence[int], limits: Limits) -> tuple[int, ...]:
+    """The bytes that each part of a picture holds until it is written. Raises PictureError, before
+    it is decoded, for one that is too large or cannot be enlarged, held in memory or written."""
     size = Size(header.height, header.width)
-    # Pages may differ in size; their sum is checked when they are read.
-    pixels = size.height * size.width * (1 if header.form == "TIFF" else header.frames)
-    if pixels > limits.max_pixels:
+    if header.pixels > limits.max_pixels:
+        frames = f"{size.width} x {size.height} x {header.frames} frames"
+        if len(header.parts) > 1:
+            frames = f"its {header.frames} pages"  # which may differ in size
         raise UnreadablePicture(
-            f"{job.source.path}: {size.width} x {size.height} x {header.frames} frames are"
-            f" {pixels} pixels, more than --max-pixels {limits.max_pixels}"
+            f"{job.source.path}: {frames} are {header.pixels} pixels, more than --max-pixels"
+            f" {limits.max_pixels}"
         )
     _check_factors(job, size, scales, cascade=limits.cascade)
     for target, path in job.outputs.items():
@@ -70,10 +71,20 @@ def check(job: Job, header: Header, scales: Sequence[int], limits: Limits) -> in
                 f"{path}: {SUFFIXES[path.suffix.lower()]} cannot hold the {header.frames}"
                 f" frames of {job.source.path}; give -f webp or tiff"
             )
-    need = bytes_needed(job, header, scales)
-    results, most = "its results", None
-    if header.frames > 1:
-        results, most = f"its results of {header.frames} frames", limits.most
+    needs = bytes_needed(job, header, scales)
+    _check_memory(job, header, needs, limits)
+    return needs
+
+
+def _check_memory(job: Job, header: Header, needs: Sequence[int], limits: Limits) -> None:
+    """Raise UnwritablePicture if the largest part does not fit into the memory."""
+    need = max(needs)
+    number = needs.index(need)
+    part, results, most = header.parts[number], "its results", None
+    if len(needs) > 1:
+        results = f"the results of its page {number + 1}"
+    elif part.frames > 1:
+        results, most = f"its results of {part.frames} frames", limits.most
     if most is not None and need > most:
         raise UnwritablePicture(
             f"{job.source.path}: {results} need {_readable(need)}, more than --memory allows"
@@ -82,7 +93,6 @@ def check(job: Job, header: Header, scales: Sequence[int], limits: Limits) -> in
         raise UnwritablePicture(
             f"{job.source.path}: {results} need {_readable(need)}, more memory than is free"
         )
-    return need
 
 
 def _readable(size: int) -> str:
@@ -102,8 +112,9 @@ def _check_factors(job: Job, size: Size, scales: Sequence[int], *, cascade: bool
             )
 
 
-def bytes_needed(job: Job, header: Header, scales: Sequence[int]) -> int:
-    """Bytes of the input, all its enlargements and the largest result being written."""
+def bytes_needed(job: Job, header: Header, scales: Sequence[int]) -> tuple[int, ...]:
+    """For each part of a picture, bytes of the input, all its enlargements and the largest result
+    being written."""
     size = Size(header.height, header.width)
     enlargements = {enlargement(target.factor(size), scales) for target in job.outputs}
     enlargements |= {  # the intermediate results of a cascade
@@ -113,4 +124,6 @@ def bytes_needed(job: Job, header: Header, scales: Sequence[int]) -> int:
     }
     largest = max(target.factor(size) for target in job.outputs)
     copies = 2 + sum(e**2 for e in enlargements if e > 1) + largest**2
-    return math.ceil(header.bytes * copies) + header.frames * _FRAME_OBJECTS
+    return tuple(
+        math.ceil(part.bytes * copies) + part.frames * _FRAME_OBJECTS for part in header.parts
+    )

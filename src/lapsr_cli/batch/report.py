@@ -42,9 +42,10 @@ class Outcome:
     """The result for one picture: its outputs and how they were made, or why there are none.
 
     ``message``: why it was skipped or failed; names the file. ``warnings``: decisions made on the
-    user's behalf. ``lossy``: whether the input's compression is. ``windows``: how many the network
-    processed. ``seconds``: spent on reading it, on its share of the passes that it was in, and on
-    writing, without the waits between them.
+    user's behalf. ``device``, ``precision``: several, separated by commas, where pages were
+    computed on several devices. ``lossy``: whether the input's compression is. ``windows``: how
+    many the network processed. ``seconds``: spent on reading it, on its share of the passes that it
+    was in, and on writing, without the waits between them.
     """
 
     source: Path

@@ -62,7 +62,7 @@ def expected_seconds(
     middle = len(ordered) // 2
     for _, forecast in sorted(enumerate(ordered), key=lambda each: abs(each[0] - middle)):
         try:
-            photo = image_io.read(forecast.job.source.path)
+            photo = image_io.open_photo(forecast.job.source.path)
             trial = _Trial(forecast, photo, upscaler, encoding, most=len(feasible))
             slowness = _measure(trial)
         except PictureError:

@@ -1,8 +1,9 @@
 """Reading and writing pictures: formats, frames, depth, alpha and metadata.
 
-``read`` and ``write`` convert between files and Photos; ``probe`` reads only the header;
-``read_for_display`` returns what a browser would show. Colours are not converted: the ICC profile
-is kept in every format that can hold one; for the others, the pixels are converted to sRGB.
+``read`` and ``write`` convert between files and Photos, ``open_photo`` and ``Writer`` page by page;
+``probe`` reads only the header; ``read_for_display`` returns what a browser would show. Colours are
+not converted: the ICC profile is kept in every format that can hold one; for the others, the pixels
+are converted to sRGB.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from lapsr_cli.image_io.photo import Header, Metadata, Photo, Timing
 from lapsr_cli.image_io.pil import from_pil, to_pil
 from lapsr_cli.image_io.pil_files import configure_pillow
 from lapsr_cli.image_io.probing import is_transparent, probe
-from lapsr_cli.image_io.reading import MAX_PIXELS, read
-from lapsr_cli.image_io.writing import losses, write
+from lapsr_cli.image_io.reading import MAX_PIXELS, open_photo, read
+from lapsr_cli.image_io.writing import Writer, losses, write
 
 __all__ = [
     "MAX_PIXELS",
@@ -38,6 +39,7 @@ __all__ = [
     "Metadata",
     "Photo",
     "Timing",
+    "Writer",
     "check_size",
     "configure_pillow",
     "format_of",
@@ -48,6 +50,7 @@ __all__ = [
     "is_complete",
     "is_transparent",
     "losses",
+    "open_photo",
     "probe",
     "read",
     "read_for_display",

@@ -9,12 +9,11 @@ from pathlib import Path
 
 from lapsr_cli.errors import UnreadablePicture
 from lapsr_cli.image_io.damage import Damaged, as_unreadable
-from lapsr_cli.image_io.sniffing import form_of, open_regular
+from lapsr_cli.image_io.sniffing import MAGIC_BYTES, form_of, open_regular
 from lapsr_cli.image_io.tiff_pages import pages_of
 
 __all__ = ["is_complete"]
 
-_BEGINNING = 256
 _ENDING = 64
 """Bytes at the end that have to contain the last marker: padding may follow it."""
 
@@ -30,7 +29,7 @@ def is_complete(path: Path) -> bool:
             return False
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             try:
-                return _CHECKS[form_of(data[:_BEGINNING])](data)
+                return _CHECKS[form_of(data[:MAGIC_BYTES])](data)
             except (Damaged, UnreadablePicture):
                 return False
 

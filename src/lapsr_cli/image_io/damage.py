@@ -19,9 +19,12 @@ class Damaged(ValueError):
 
 
 @contextmanager
-def as_unreadable(path: Path) -> Iterator[None]:
-    """Turn every exception of the block into an UnreadablePicture: one line that names the file."""
-    name = printable(path)
+def as_unreadable(path: Path, part: str = "") -> Iterator[None]:
+    """Turn every exception of the block into an UnreadablePicture: one line that names the file.
+
+    ``part``: what of the file is read, if it is not the whole.
+    """
+    name = f"{printable(path)}: {part}" if part else printable(path)
     try:
         yield
     except UnreadablePicture as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lapsr_cli.errors import UnreadablePicture
@@ -17,16 +18,18 @@ class Decoded:
 
     ``orientation``: None if that of the EXIF block still has to be applied, 1 if the decoder
     applied it. ``warnings``: decisions made on the user's behalf. ``faults``: metadata that could
-    not be parsed at all.
+    not be parsed at all. ``is_grey``: the first frame; None if it is to be seen there, because
+    ``frames`` are in memory.
     """
 
-    frames: tuple[Picture, ...]
+    frames: Sequence[Picture]
     lossy: bool
     metadata: Metadata
     timing: Timing | None = None
     orientation: int | None = None
     warnings: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
+    is_grey: bool | None = None
 
 
 def check_pixels(height: int, width: int, frames: int, max_pixels: int | None) -> None:

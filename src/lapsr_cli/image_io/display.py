@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lapsr_cli.image_io.conversion import flatten, to_8_bits, to_srgb
 from lapsr_cli.image_io.damage import as_unreadable
-from lapsr_cli.image_io.reading import read
+from lapsr_cli.image_io.reading import open_photo
 
 __all__ = ["read_for_display"]
 
@@ -22,7 +22,7 @@ def read_for_display(path: Path) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     Also returns a phrase for each conversion. A profile that cannot be used is ignored. Raises
     UnreadablePicture, naming the file.
     """
-    photo = read(path, strip_metadata=True)
+    photo = open_photo(path, strip_metadata=True)
     picture = photo.frames[0]
     notes: list[str] = []
     if len(photo.frames) > 1:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from lapsr_cli.image_io import exif_thumbnail
 from lapsr_cli.image_io.exif_block import EXIF, GPS, INTEROP, parse, put, subdirectories
+from lapsr_cli.image_io.file_bytes import Bytes
 from lapsr_cli.image_io.ifd import Directory, Entry, Layout, Tree, build, layout_of
 from lapsr_cli.image_io.tiff_tags import DPI_UNIT, HEIGHT, ORIENTATION, WIDTH, X_DPI, Y_DPI
 
@@ -134,7 +135,7 @@ def _header(layout: Layout) -> bytes:
     return (b"II" if layout.order == "<" else b"MM") + layout.pack("HI", 42, 8)
 
 
-def from_tiff(data: bytes, layout: Layout, top: Directory) -> bytes | None:
+def from_tiff(data: Bytes, layout: Layout, top: Directory) -> bytes | None:
     """The EXIF block of a TIFF file: the descriptive tags of its first directory, ``top``, and the
     EXIF, GPS and interoperability directories.
 

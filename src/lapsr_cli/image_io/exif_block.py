@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lapsr_cli.image_io.damage import Damaged
+from lapsr_cli.image_io.file_bytes import Bytes
 from lapsr_cli.image_io.ifd import Directory, Entry, Layout, layout_of
 
 __all__ = ["EXIF", "GPS", "INTEROP", "Block", "parse", "put", "ranges_of", "subdirectories"]
@@ -51,7 +52,7 @@ def parse(exif: bytes) -> Block:
     return Block(layout, {0: top} | subdirectories(exif, layout, top))
 
 
-def subdirectories(data: bytes, layout: Layout, top: Directory) -> dict[int, Directory]:
+def subdirectories(data: Bytes, layout: Layout, top: Directory) -> dict[int, Directory]:
     """The directories that the first one points to, and theirs, by tag. Raises Damaged."""
     found: dict[int, Directory] = {}
     for parent, tag in ((0, EXIF), (0, GPS), (EXIF, INTEROP)):

@@ -9,7 +9,7 @@ from PIL import Image
 
 from lapsr_cli.errors import UnreadablePicture
 from lapsr_cli.image_io.decoded import Decoded, check_pixels
-from lapsr_cli.image_io.photo import Header
+from lapsr_cli.image_io.photo import Header, HeaderPart
 from lapsr_cli.image_io.pil import picture_of
 from lapsr_cli.image_io.pil_files import metadata_of
 from lapsr_cli.text import counted
@@ -28,7 +28,8 @@ def header(data: bytes) -> Header:
     primary = _primary_image(data)
     width, height = primary.size
     channels = {"L": 1, "I;16": 1, "LA": 2, "RGBA": 4}.get(primary.mode, 3)
-    return Header("HEIF", height, width, 1, channels, 8, height * width * channels)
+    part = HeaderPart(1, height * width, height * width * channels)
+    return Header("HEIF", height, width, channels, 8, (part,))
 
 
 def decode(data: bytes, max_pixels: int | None) -> Decoded:

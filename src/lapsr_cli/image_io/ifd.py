@@ -8,10 +8,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from mmap import mmap
 from typing import Literal
 
 from lapsr_cli.image_io.damage import Damaged
+from lapsr_cli.image_io.file_bytes import Bytes
 
 __all__ = ["Directory", "Entry", "Layout", "Tree", "build", "layout_of"]
 
@@ -100,7 +100,7 @@ class Directory:
     @classmethod
     def parse(
         cls,
-        data: bytes | mmap,
+        data: Bytes,
         layout: Layout,
         offset: int,
         *,
@@ -117,15 +117,16 @@ class Directory:
         count_letter, count_size, size = ("Q", 8, 20) if layout.big else ("H", 2, 12)
         if not 0 < offset <= len(data) - count_size:
             raise Damaged(f"a directory at byte {offset} of {len(data)}")
-        (count,) = struct.unpack_from(layout.order + count_letter, data, offset)
         start = offset + count_size
+        (count,) = struct.unpack(layout.order + count_letter, data[offset:start])
         end = start + size * count
         if end > len(data):
             raise Damaged(f"a directory of {count} entries is truncated")
+        table = data[start : end + layout.word_size]
         entries: dict[int, Entry] = {}
         size_of_values = 0
-        for at in range(start, end, size):
-            entry = cls._entry(data, layout, at, longest)
+        for at in range(0, end - start, size):
+            entry = cls._entry(data, layout, table[at : at + size], start + at, longest)
             size_of_values += len(entry.value) if entry else 0
             if size_of_values > len(data):
                 raise Damaged("the values of a directory overlap")
@@ -135,34 +136,39 @@ class Directory:
                 raise Damaged(f"tag 0x{entry.tag:04x} points outside the data")
         following = 0
         if end + layout.word_size <= len(data):
-            (following,) = struct.unpack_from(layout.order + layout.word, data, end)
+            (following,) = struct.unpack_from(layout.order + layout.word, table, end - start)
         return cls(entries, following, end, end + layout.word_size)
 
     @staticmethod
-    def _entry(data: bytes | mmap, layout: Layout, at: int, longest: int | None) -> Entry | None:
-        tag, kind, count = struct.unpack_from(f"{layout.order}HH{layout.word}", data, at)
+    def _entry(
+        data: Bytes, layout: Layout, stored: bytes, at: int, longest: int | None
+    ) -> Entry | None:
+        """The entry ``stored`` at ``at``; None if it is left out."""
+        tag, kind, count = struct.unpack_from(f"{layout.order}HH{layout.word}", stored)
         if kind not in SIZES:
             return None
-        value_at = at + 4 + layout.word_size
+        inner = 4 + layout.word_size
         size = count * SIZES[kind]
         if longest is not None and size > longest:
             return None
-        if size > layout.word_size:
-            (value_at,) = struct.unpack_from(layout.order + layout.word, data, value_at)
+        if size <= layout.word_size:
+            return Entry(tag, kind, count, stored[inner : inner + size], at, at + inner)
+        (value_at,) = struct.unpack_from(layout.order + layout.word, stored, inner)
         value_at = min(value_at, len(data))
         value = data[value_at : value_at + size]
         return Entry(tag, kind, count, value, at, value_at)
 
 
-def layout_of(data: bytes | mmap) -> tuple[Layout, int]:
+def layout_of(data: Bytes) -> tuple[Layout, int]:
     """The layout of a TIFF structure, and the offset of its first directory. Raises Damaged."""
     orders: dict[bytes, Literal["<", ">"]] = {b"II": "<", b"MM": ">"}
-    order = orders.get(data[:2])
-    if order is None or len(data) < 8:
+    head = data[:16]
+    order = orders.get(head[:2])
+    if order is None or len(head) < 8:
         raise Damaged("it does not begin with II or MM")
-    magic, first = struct.unpack_from(order + "HI", data, 2)
-    if magic == 43 and len(data) >= 16:
-        return Layout(order, big=True), struct.unpack_from(order + "Q", data, 8)[0]
+    magic, first = struct.unpack_from(order + "HI", head, 2)
+    if magic == 43 and len(head) >= 16:
+        return Layout(order, big=True), struct.unpack_from(order + "Q", head, 8)[0]
     if magic != 42:
         raise Damaged(f"its version is {magic} instead of 42")
     return Layout(order), first

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from lapsr_cli.pixels.picture import Picture
 
-__all__ = ["Header", "Metadata", "Photo", "Timing"]
+__all__ = ["Header", "HeaderPart", "Metadata", "Photo", "Timing"]
 
 
 @dataclass(frozen=True)
@@ -49,16 +51,25 @@ class Photo:
 
     ``form``: the format, by content: "JPEG", "PNG", "WEBP", "TIFF", "AVIF", "BMP", "GIF" or
     "HEIF". ``lossy``: whether the compression is. Several ``frames`` are an animation with
-    ``timing``, and the pages of a TIFF without. ``warnings``: decisions made on the user's behalf,
-    a phrase each, without the path.
+    ``timing``, and the pages of a TIFF without. Pages may be read from the file each time they are
+    indexed (`open_photo`). ``warnings``: decisions made on the user's behalf, a phrase each,
+    without the path.
     """
 
-    frames: tuple[Picture, ...]
+    frames: Sequence[Picture]
     form: str
     lossy: bool
     metadata: Metadata = field(default_factory=Metadata)
     timing: Timing | None = None
     warnings: tuple[str, ...] = ()
+
+
+class HeaderPart(NamedTuple):
+    """Frames that are read together: their number, and the pixels and bytes of their samples."""
+
+    frames: int
+    pixels: int
+    bytes: int
 
 
 @dataclass(frozen=True)
@@ -67,14 +78,28 @@ class Header:
 
     ``form``: the format, as in Photo. ``height``, ``width``: of the first frame, after orientation,
     in pixels. ``channels``: 1 to 4 including alpha; a palette with a transparent entry has 4.
-    ``depth``: bits per sample as read, 8 or 16. ``bytes``: the samples of all frames, which may
-    differ in a TIFF.
+    ``depth``: bits per sample as read, 8 or 16. ``parts``: the pages of a TIFF, which may differ;
+    in other formats, all frames are one part.
     """
 
     form: str
     height: int
     width: int
-    frames: int
     channels: int
     depth: int
-    bytes: int
+    parts: tuple[HeaderPart, ...]
+
+    @property
+    def frames(self) -> int:
+        """Of all parts."""
+        return sum(part.frames for part in self.parts)
+
+    @property
+    def pixels(self) -> int:
+        """Of all frames."""
+        return sum(part.pixels for part in self.parts)
+
+    @property
+    def bytes(self) -> int:
+        """Of the samples of all frames."""
+        return sum(part.bytes for part in self.parts)

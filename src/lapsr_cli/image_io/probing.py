@@ -7,20 +7,18 @@ from pathlib import Path
 
 from PIL import Image
 
-from lapsr_cli.errors import UnreadablePicture
 from lapsr_cli.image_io import exif, heif, png_chunks, tiff, webp
 from lapsr_cli.image_io.damage import Damaged, as_unreadable
+from lapsr_cli.image_io.file_bytes import FileBytes
 from lapsr_cli.image_io.formats import FORMATS
-from lapsr_cli.image_io.photo import Header
+from lapsr_cli.image_io.photo import Header, HeaderPart
 from lapsr_cli.image_io.pil_files import frame_count, open_image
-from lapsr_cli.image_io.sniffing import form_of, open_regular
+from lapsr_cli.image_io.sniffing import MAGIC_BYTES, form_of, open_regular
 
 __all__ = ["is_transparent", "probe"]
 
 _BEGINNING = 1 << 16
 """Bytes read at first."""
-_MAGIC_BYTES = 256
-"""Bytes that tell the format."""
 _HEADER_FIRST = {"JPEG", "PNG", "BMP"}
 """Formats whose header tells everything; in the others, parts are elsewhere in the file."""
 
@@ -28,17 +26,16 @@ _HEADER_FIRST = {"JPEG", "PNG", "BMP"}
 def probe(path: Path) -> Header:
     """Read a file's header without decoding pixels. Raises UnreadablePicture.
 
-    Only the header of JPEG, PNG and BMP files is read; other files are read completely.
+    Only the header of JPEG, PNG and BMP files is read, and of a TIFF, the directories; other files
+    are read completely.
     """
     with as_unreadable(path), open_regular(path) as file:
         data = file.read(_BEGINNING)
-        if not data:
-            raise UnreadablePicture("empty file")
         form = form_of(data)
+        if form == "TIFF":
+            return tiff.header(FileBytes(file))
         if form not in _HEADER_FIRST or (form == "PNG" and not png_chunks.reaches_pixels(data)):
             data += file.read()
-        if form == "TIFF":
-            return tiff.header(data)
         if form == "HEIF":
             return heif.header(data)
         if form == "WEBP":
@@ -54,7 +51,7 @@ def probe(path: Path) -> Header:
 def is_transparent(path: Path) -> bool:
     """Whether a file has alpha, by its header. Raises UnreadablePicture."""
     with as_unreadable(path), open_regular(path) as file:
-        form = form_of(file.read(_MAGIC_BYTES))
+        form = form_of(file.read(MAGIC_BYTES))
     return form != "JPEG" and probe(path).channels in (2, 4)
 
 
@@ -65,8 +62,9 @@ def _header(image: Image.Image, data: bytes, form: str) -> Header:
     frames = frame_count(image)[0] if FORMATS[form].animation else 1
     channels = png_chunks.channels(data) if form == "PNG" else _channels(image)
     depth = 16 if form == "PNG" and png_chunks.depth(data) == 16 else 8
-    size = height * width * channels * (depth // 8) * frames
-    return Header(form, height, width, frames, channels, depth, size)
+    pixels = height * width * frames
+    part = HeaderPart(frames, pixels, pixels * channels * (depth // 8))
+    return Header(form, height, width, channels, depth, (part,))
 
 
 def _is_transposed(image: Image.Image) -> bool:

@@ -13,10 +13,10 @@ from lapsr_cli.image_io.decoded import Decoded
 from lapsr_cli.image_io.formats import READABLE
 from lapsr_cli.image_io.photo import Metadata, Photo
 from lapsr_cli.image_io.pil import oriented
-from lapsr_cli.image_io.sniffing import form_of, load
+from lapsr_cli.image_io.sniffing import MAGIC_BYTES, form_of, open_regular
 from lapsr_cli.text import one_line
 
-__all__ = ["MAX_PIXELS", "read"]
+__all__ = ["MAX_PIXELS", "open_photo", "read"]
 
 MAX_PIXELS = 1 << 29
 """Default limit on the pixels of all frames of a file, 537 million."""
@@ -25,7 +25,6 @@ _DECODERS: dict[str, Callable[[bytes, int | None], Decoded]] = {
     "JPEG": jpeg.decode,
     "PNG": png.decode,
     "WEBP": webp.decode,
-    "TIFF": tiff.decode,
     "AVIF": avif.decode,
     "BMP": bmp.decode,
     "GIF": gif.decode,
@@ -43,10 +42,27 @@ def read(path: Path, *, max_pixels: int | None = MAX_PIXELS, strip_metadata: boo
     CMYK becomes sRGB. Only the first image of an MPO and the primary one of a HEIC are read. Raises
     UnreadablePicture: one line that names the file and the reason.
     """
-    with as_unreadable(path):
-        data = load(path)
-        form = form_of(data)
-        photo = _validated(_DECODERS[form](data, max_pixels), form, strip_metadata)
+    photo = open_photo(path, max_pixels=max_pixels, strip_metadata=strip_metadata)
+    return replace(photo, frames=tuple(photo.frames))
+
+
+def open_photo(
+    path: Path, *, max_pixels: int | None = MAX_PIXELS, strip_metadata: bool = False
+) -> Photo:
+    """Read a file like ``read``, except that the pages of a TIFF are decoded only when they are
+    indexed, each time anew: whoever goes through them has one in memory at a time.
+
+    They can be indexed from any thread, which raises UnreadablePicture for a damaged page, and for
+    a file that has changed since.
+    """
+    with as_unreadable(path), open_regular(path) as file:
+        form = form_of(file.read(MAGIC_BYTES))
+        file.seek(0)
+        if form == "TIFF":
+            decoded = tiff.decode(path, file, max_pixels)
+        else:
+            decoded = _DECODERS[form](file.read(), max_pixels)
+        photo = _validated(decoded, form, strip_metadata)
         expected = READABLE.get(path.suffix.lower())
         if expected and expected != form:
             warning = f"its suffix says {expected}, but its content is {form}"
@@ -69,9 +85,11 @@ def _validated(decoded: Decoded, form: str, strip_metadata: bool) -> Photo:
             faults.append(f"EXIF is damaged ({one_line(error)})")
     icc_profile = metadata.icc_profile
     if icc_profile:
-        mode = "RGB" if decoded.frames[0].pixels.ndim == 3 else "L"
+        is_grey = decoded.is_grey
+        if is_grey is None:
+            is_grey = decoded.frames[0].pixels.ndim == 2
         try:
-            icc_profile = _usable_profile(icc_profile, mode, warnings)
+            icc_profile = _usable_profile(icc_profile, "L" if is_grey else "RGB", warnings)
         except Damaged as error:
             faults.append(f"ICC profile is damaged ({one_line(error)})")
             icc_profile = None
@@ -89,7 +107,9 @@ def _validated(decoded: Decoded, form: str, strip_metadata: bool) -> Photo:
     )
     if strip_metadata:
         valid = Metadata(icc_profile=icc_profile)
-    frames = tuple(oriented(frame, orientation) for frame in decoded.frames)
+    frames = decoded.frames
+    if orientation != 1:
+        frames = tuple(oriented(frame, orientation) for frame in frames)
     return Photo(frames, form, decoded.lossy, valid, decoded.timing, tuple(warnings))
 
 

@@ -11,7 +11,10 @@ from typing import BinaryIO
 
 from lapsr_cli.errors import UnreadablePicture
 
-__all__ = ["form_of", "load", "open_regular"]
+__all__ = ["MAGIC_BYTES", "form_of", "open_regular"]
+
+MAGIC_BYTES = 256
+"""Bytes that tell the format."""
 
 _MAGIC = {
     b"\xff\xd8\xff": "JPEG",
@@ -43,17 +46,13 @@ def open_regular(path: Path) -> Iterator[BinaryIO]:
         yield file
 
 
-def load(path: Path) -> bytes:
-    """The bytes of a regular file. Raises UnreadablePicture and OSError."""
-    with open_regular(path) as file:
-        data = file.read()
+def form_of(data: bytes) -> str:
+    """The format of a file, by its first bytes, `MAGIC_BYTES` of them if there are so many.
+
+    Raises UnreadablePicture if it is empty or not supported.
+    """
     if not data:
         raise UnreadablePicture("empty file")
-    return data
-
-
-def form_of(data: bytes) -> str:
-    """The format of a file, by its content. Raises UnreadablePicture if it is not supported."""
     for magic, form in _MAGIC.items():
         if data.startswith(magic):
             return form
@@ -69,4 +68,4 @@ def form_of(data: bytes) -> str:
 
 
 def _ftyp_end(data: bytes) -> int:
-    return min(int.from_bytes(data[:4], "big"), len(data), 256)
+    return min(int.from_bytes(data[:4], "big"), len(data), MAGIC_BYTES)

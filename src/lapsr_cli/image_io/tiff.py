@@ -6,26 +6,31 @@ directory, or writes 16-bit pages; deflate with the horizontal predictor is all 
 
 from __future__ import annotations
 
+import os
 import zlib
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import BinaryIO
+from pathlib import Path
+from typing import BinaryIO, overload
 
 import numpy as np
 from PIL import Image
 
+from lapsr_cli.errors import UnreadablePicture
 from lapsr_cli.image_io import exif, icc, tiff_tags, vips
+from lapsr_cli.image_io.damage import as_unreadable
 from lapsr_cli.image_io.decoded import Decoded, check_pixels
 from lapsr_cli.image_io.encoding import Encoding
+from lapsr_cli.image_io.file_bytes import FileBytes
 from lapsr_cli.image_io.ifd import Entry, Layout, Tree, build
-from lapsr_cli.image_io.photo import Header, Metadata, Photo
+from lapsr_cli.image_io.photo import Header, HeaderPart, Metadata
 from lapsr_cli.image_io.pil import oriented, picture_of, split_channels
 from lapsr_cli.image_io.pil_files import open_image
-from lapsr_cli.image_io.tiff_pages import SinglePages, metadata_of, pages_of
+from lapsr_cli.image_io.sniffing import open_regular
+from lapsr_cli.image_io.tiff_pages import Page, metadata_of, pages_of, single_page
 from lapsr_cli.pixels.picture import Picture, Samples
 
-__all__ = ["decode", "encode", "header"]
+__all__ = ["PageEncoder", "decode", "header"]
 
 _BYTE, _SHORT, _LONG, _RATIONAL, _UNDEFINED, _LONG8 = 1, 3, 4, 5, 7, 16
 
@@ -35,88 +40,136 @@ _CLASSIC_LIMIT = 3_900_000_000
 """Bytes of pixels in a file with 32-bit offsets, with room for everything else."""
 
 
-def header(data: bytes) -> Header:
+def header(data: FileBytes) -> Header:
     """The header of a file, from its directories. Raises Damaged."""
     pages = pages_of(data)
     height, width = pages[0].size
     depth = 16 if pages[0].depth == 16 else 8
-    size = sum(page.bytes for page in pages)
-    return Header("TIFF", height, width, len(pages), pages[0].channels, depth, size)
+    parts = tuple(HeaderPart(1, page.pixels, page.bytes) for page in pages)
+    return Header("TIFF", height, width, pages[0].channels, depth, parts)
 
 
-def decode(data: bytes, max_pixels: int | None) -> Decoded:
-    """Decode all pages, upright; CMYK becomes RGB. Raises UnreadablePicture and Damaged."""
+def decode(path: Path, file: BinaryIO, max_pixels: int | None) -> Decoded:
+    """Read the directories of the open ``file``; the pages are decoded when they are indexed,
+    upright, CMYK as RGB. Raises UnreadablePicture and Damaged."""
+    data = FileBytes(file)
     pages = pages_of(data)
-    check_pixels(1, sum(page.size[0] * page.size[1] for page in pages), 1, max_pixels)
+    check_pixels(1, sum(page.pixels for page in pages), 1, max_pixels)
+    for page in pages:
+        page.check()
     metadata, faults = metadata_of(data, pages[0])
-    warnings: list[str] = []
-    frames: list[Picture] = []
-    single = SinglePages(data, pages)
-    with ExitStack() as stack:
-        image: Image.Image | None = None
-        for page in pages:
-            page.check()
-            if page.needs_vips:
-                samples = vips.decode(single.only(page))[..., : page.channels]
-                frames.append(oriented(split_channels(samples), page.orientation))
-                continue
-            image = image or stack.enter_context(open_image(data, "TIFF"))
-            image.seek(page.index)
-            image.load()  # also applies the orientation
-            picture = image
-            if image.mode == "CMYK":
-                picture, warning, profile_faults = icc.cmyk_to_rgb(image, metadata.icc_profile)
-                warnings.append(warning)
-                faults += profile_faults
-            frames.append(picture_of(picture))
-    if warnings:
+    profile, warnings = metadata.icc_profile, []
+    if any(page.is_cmyk for page in pages):
+        # All pages are converted in the same way: one pixel tells which.
+        pixel = Image.new("CMYK", (1, 1))
+        _, warning, profile_faults = icc.cmyk_to_rgb(pixel, profile)
+        warnings.append(warning)
+        faults += profile_faults
         metadata = replace(metadata, icc_profile=None)
     return Decoded(
-        tuple(frames),
+        _Pages(path, _version(file), pages, profile),
         any(page.lossy for page in pages),
         metadata,
         orientation=1,
-        warnings=tuple(dict.fromkeys(warnings)),
-        faults=tuple(dict.fromkeys(faults)),
+        warnings=tuple(warnings),
+        faults=faults,
+        is_grey=pages[0].channels < 3,
     )
 
 
-def encode(photo: Photo, encoding: Encoding, file: BinaryIO) -> None:
-    """Encode the frames as pages, deflate with predictor; the first has the metadata.
+def _version(file: BinaryIO) -> tuple[int, ...]:
+    """What changes when a file is replaced or written to."""
+    status = os.fstat(file.fileno())
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
-    The file has the byte order of the EXIF block, so that no value needs to be converted. Above
-    3.9 GB of pixels, it is a BigTIFF.
+
+class _Pages(Sequence[Picture]):
+    """The pages of a file, decoded each time they are indexed."""
+
+    def __init__(
+        self, path: Path, version: tuple[int, ...], pages: Sequence[Page], profile: bytes | None
+    ) -> None:
+        self._path = path
+        self._version = version
+        self._pages = pages
+        self._profile = profile
+
+    def __len__(self) -> int:
+        return len(self._pages)
+
+    @overload
+    def __getitem__(self, index: int) -> Picture: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Picture, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> Picture | tuple[Picture, ...]:
+        if isinstance(index, slice):
+            return tuple(self[number] for number in range(*index.indices(len(self))))
+        page = self._pages[index]
+        name = f"page {index % len(self) + 1}" if len(self) > 1 else ""
+        with as_unreadable(self._path, name), open_regular(self._path) as file:
+            if _version(file) != self._version:
+                raise UnreadablePicture("the file was changed while it was read")
+            return _decoded(single_page(file, page), page, self._profile)
+
+
+def _decoded(file: BinaryIO, page: Page, icc_profile: bytes | None) -> Picture:
+    if page.needs_vips:
+        samples = vips.decode_file(file)[..., : page.channels]
+        return oriented(split_channels(samples), page.orientation)
+    with open_image(file, "TIFF") as image:
+        image.load()  # also applies the orientation
+        if image.mode == "CMYK":
+            return picture_of(icc.cmyk_to_rgb(image, icc_profile)[0])
+        return picture_of(image)
+
+
+class PageEncoder:
+    """Writes pages one after the other, deflate with predictor; the first has the metadata.
+
+    The file has the byte order of the EXIF block, so that no value needs to be converted. Where
+    the samples of all pages, ``sample_bytes``, are more than 3.9 GB, it is a BigTIFF.
     """
-    metadata = photo.metadata
-    layout, exif_tree = exif.tree(metadata.exif) if metadata.exif else (Layout("<"), Tree())
-    layout = Layout(layout.order, big=_bytes_of(photo.frames) > _CLASSIC_LIMIT)
-    mark = b"II" if layout.order == "<" else b"MM"
-    head = mark + (layout.pack("HHHQ", 43, 8, 0, 0) if layout.big else layout.pack("HI", 42, 0))
-    file.write(head)
-    pointer = len(head) - layout.word_size
-    for number, frame in enumerate(photo.frames):
-        strips = _Strips(layout, frame)
+
+    def __init__(
+        self, metadata: Metadata, encoding: Encoding, file: BinaryIO, sample_bytes: int
+    ) -> None:
+        layout, self._exif = exif.tree(metadata.exif) if metadata.exif else (Layout("<"), Tree())
+        self._layout = layout = replace(layout, big=sample_bytes > _CLASSIC_LIMIT)
+        self._metadata = metadata
+        self._encoding = encoding
+        self._file = file
+        self._is_first = True
+        mark = b"II" if layout.order == "<" else b"MM"
+        head = mark + (layout.pack("HHHQ", 43, 8, 0, 0) if layout.big else layout.pack("HI", 42, 0))
+        file.write(head)
+        self._pointer = len(head) - layout.word_size  # to the next directory
+
+    def append(self, frame: Picture) -> None:
+        """Write a page."""
+        layout, file = self._layout, self._file
         entries = [
-            *strips.write(file, encoding.compress),
-            *_metadata_entries(layout, metadata, first=number == 0),
+            *_Strips(layout, frame).write(file, self._encoding.compress),
+            *_metadata_entries(layout, self._metadata, first=self._is_first),
         ]
         tree = Tree(entries)
-        if number == 0:
-            tree = Tree([*exif_tree.entries, *entries], exif_tree.children)
+        if self._is_first:
+            tree = Tree([*self._exif.entries, *entries], self._exif.children)
+            self._is_first = False
         file.write(bytes(file.tell() % 2))
         start = file.tell()
         directory = build(tree, layout, start)
         file.write(directory)
-        file.seek(pointer)
+        file.seek(self._pointer)
         file.write(layout.pack(layout.word, start))
         file.seek(0, 2)
         size = 20 if layout.big else 12
         count = int.from_bytes(directory[: 8 if layout.big else 2], layout.name)
-        pointer = start + (8 if layout.big else 2) + size * count
+        self._pointer = start + (8 if layout.big else 2) + size * count
 
-
-def _bytes_of(frames: tuple[Picture, ...]) -> int:
-    return sum(f.pixels.nbytes + (0 if f.alpha is None else f.alpha.nbytes) for f in frames)
+    def finish(self) -> None:
+        """Nothing is left to write: the last page points to no other."""
 
 
 def _metadata_entries(layout: Layout, metadata: Metadata, *, first: bool) -> Iterator[Entry]:

@@ -56,6 +56,11 @@ class Picture:
         return 8 * self.pixels.dtype.itemsize
 
     @property
+    def bytes(self) -> int:
+        """Of the samples."""
+        return self.pixels.nbytes + (0 if self.alpha is None else self.alpha.nbytes)
+
+    @property
     def full(self) -> int:
         """The largest value of a sample, white or opaque: 255 or 65535."""
         return (1 << self.depth) - 1
