@@ -2,15 +2,18 @@
 
     python benchmarks/file_sizes.py DIR... [--crop 128] [--every 20] [--rows rows.json] [-m MODEL]
 
-The middle of every picture is saved as PNG and as JPEG of quality 90, upscaled to 2x and 4x, and
-written in every format. Of bits per sample, the logarithm to base 2 is fitted by least squares:
+The middle of every picture is saved as PNG, JPEG and WebP of several qualities, upscaled to 2x and
+4x, and written in every format. Of bits per sample, the logarithm to base 2 is fitted by least
+squares:
 
     output = constant + slope * input + growth * log2(scale) + colour (0 for grey pictures)
+        + step * log2(mean quantization step of a JPEG) + modern (0 for JPEG)
 
-with a constant for each quality, and separately for inputs with and without loss. Half of the
-pictures, drawn at random, make the fit. The table has its coefficients and the error on the other
-half: the median and the 90th percentile of the pictures, and of all of them together. --rows keeps
-the measurements in a file; pictures that are in it already are not measured again.
+with a constant for each quality, and separately for inputs without loss, which have neither of the
+last two. Half of the pictures, drawn at random, make the fit. The table has its coefficients and
+the errors on the other half: the median, and the 90th percentile; then, for each input, that of all
+pictures together. --rows keeps the measurements in a file; pictures that are in it already are not
+measured again.
 """
 
 from __future__ import annotations
@@ -32,6 +35,14 @@ from lapsr_cli.inference.batching import Task
 from lapsr_cli.upscaler import Upscaler
 
 SCALES = (2, 4)
+INPUTS = (
+    ("png", 0),
+    *(("jpg", quality) for quality in (60, 75, 85, 90, 95)),
+    *(("webp", quality) for quality in (75, 90)),
+)
+"""Suffix and quality."""
+FULLY_MEASURED = (("png", 0), ("jpg", 90))
+"""Inputs with outputs of every quality; others have only the highest below 100."""
 OUTPUTS = {
     "JPEG": (".jpg", (50, 75, 85, 95, 100)),
     "WEBP": (".webp", (50, 75, 85, 95, 100)),
@@ -46,11 +57,12 @@ OUTPUTS = {
 
 @dataclass(frozen=True)
 class Row:
-    """One file that was written. Bits are per sample."""
+    """One file that was written. Bits are per sample. ``step``: 0 if the input is no JPEG."""
 
     picture: str
+    input: str
     colour: bool
-    lossy: bool
+    step: float
     scale: int
     form: str
     quality: int
@@ -68,33 +80,39 @@ def measured(path: Path, crop: int, upscaler: Upscaler) -> Iterator[Row]:
     part = picture.crop((left, top, left + width, top + height))
     samples = width * height * (3 if colour else 1)
     with tempfile.TemporaryDirectory() as folder:
-        for name in ("in.png", "in.jpg"):
-            source = Path(folder) / name
-            part.save(source, quality=90)
-            photo = image_io.read(source)
+        for suffix_in, quality_in in INPUTS:
+            source = Path(folder) / f"in.{suffix_in}"
+            part.save(source, quality=quality_in)
+            photo, header = image_io.read(source), image_io.probe(source)
             bits_in = 8 * source.stat().st_size / samples
             task = Task(None, photo.frames[0], SCALES, upscaler.model_for(lossy=photo.lossy))
             (result,) = upscaler.stream([task])
             for scale, enlarged in result.pyramid.items():
-                for form, (suffix, qualities) in OUTPUTS.items():
-                    for quality in qualities:
-                        target = Path(folder) / f"out{suffix}"
-                        encoding = Encoding(
-                            quality=quality or 95, lossless=form.endswith("lossless")
-                        )
-                        image_io.write(replace(photo, frames=(enlarged,)), target, encoding)
-                        bits = 8 * target.stat().st_size / (samples * scale**2)
-                        yield Row(
-                            path.name, colour, photo.lossy, scale, form, quality, bits_in, bits
-                        )
+                for form, quality, encoding in encodings(suffix_in, quality_in):
+                    target = Path(folder) / f"out{OUTPUTS[form][0]}"
+                    image_io.write(replace(photo, frames=(enlarged,)), target, encoding)
+                    bits = 8 * target.stat().st_size / (samples * scale**2)
+                    name = f"{suffix_in} {quality_in}" if quality_in else suffix_in
+                    step = header.quantization
+                    yield Row(path.name, name, colour, step, scale, form, quality, bits_in, bits)
+
+
+def encodings(suffix: str, quality_in: int) -> Iterator[tuple[str, int, Encoding]]:
+    """The outputs that are measured for an input: format, quality, options."""
+    for form, (_, qualities) in OUTPUTS.items():
+        for quality in qualities:
+            if (suffix, quality_in) in FULLY_MEASURED or quality in (0, 95):
+                options = Encoding(quality=quality or 95, lossless=form.endswith("lossless"))
+                yield form, quality, options
 
 
 def features(rows: Sequence[Row], qualities: Sequence[int]) -> NDArray[np.float64]:
-    """(rows, qualities + 3): one column per quality, then input, scale and colour."""
+    """(rows, qualities + 5): one column per quality, then input, scale, colour, step, modern."""
     return np.array(
         [
             [float(row.quality == quality) for quality in qualities]
             + [np.log2(row.bits_in), np.log2(row.scale), float(row.colour)]
+            + [np.log2(row.step) if row.step else 0.0, float(row.input.startswith("webp"))]
             for row in rows
         ]
     )
@@ -107,7 +125,7 @@ def fit(rows: Sequence[Row], qualities: Sequence[int]) -> NDArray[np.float64]:
 
 
 def line(form: str, lossy: bool, rows: Sequence[Row]) -> str:
-    """One row of the table: fitted to every other picture, judged on the rest."""
+    """One row of the table: fitted to half of the pictures, judged on the rest."""
     qualities = OUTPUTS[form][1]
     pictures = sorted({row.picture for row in rows})
     drawn = set(np.random.default_rng(0).permutation(pictures)[: (len(pictures) + 1) // 2])
@@ -117,16 +135,17 @@ def line(form: str, lossy: bool, rows: Sequence[Row]) -> str:
     predicted = 2 ** (features(held_out, qualities) @ coefficients)
     actual = np.array([row.bits_out for row in held_out])
     errors = np.abs(predicted / actual - 1)
-    constants = " ".join(f"{each:.2f}" for each in coefficients[: len(qualities)])
-    slope, growth, colour = coefficients[len(qualities) :]
-    shares = [np.median(errors), np.quantile(errors, 0.9), predicted.sum() / actual.sum() - 1]
+    sums = []
+    for name in dict.fromkeys(row.input for row in held_out):
+        of_input = np.array([row.input == name for row in held_out])
+        sums.append(f"{name} {predicted[of_input].sum() / actual[of_input].sum() - 1:+.0%}")
     cells = [
         f"{form}, {'lossy' if lossy else 'lossless'} input",
-        constants,
-        *(f"{each:.2f}" for each in (slope, growth, colour)),
-        f"{shares[0]:.0%}",
-        f"{shares[1]:.0%}",
-        f"{shares[2]:+.0%}",
+        " ".join(f"{each:.2f}" for each in coefficients[: len(qualities)]),
+        *(f"{each:.2f}" for each in coefficients[len(qualities) :]),
+        f"{np.median(errors):.0%}",
+        f"{np.quantile(errors, 0.9):.0%}",
+        ", ".join(sums),
     ]
     return f"| {' | '.join(cells)} |"
 
@@ -153,11 +172,12 @@ def main() -> None:
             rows += measured(path, options.crop, upscaler)
             if options.rows:
                 options.rows.write_text(json.dumps([asdict(row) for row in rows]))
-    print("| output | constants | slope | growth | colour | median | 90 % | all |")
-    print("|---|" + "---|" * 7)
+    print("| output | constants | slope | growth | colour | step | modern | median | 90 % | all |")
+    print("|---|" + "---|" * 9)
     for form in OUTPUTS:
         for lossy in (False, True):
-            print(line(form, lossy, [r for r in rows if (r.form, r.lossy) == (form, lossy)]))
+            chosen = [r for r in rows if r.form == form and (r.input != "png") == lossy]
+            print(line(form, lossy, chosen))
 
 
 if __name__ == "__main__":

@@ -330,3 +330,28 @@ def test_probe_finds_transparency_after_long_texts(tmp_path: Path) -> None:
     assert probe(tmp_path / "a.png").channels == 4
     image.save(tmp_path / "b.png", pnginfo=text)
     assert probe(tmp_path / "b.png").channels == 3
+
+
+LUMA_TABLE = (
+    "16 11 10 16 24 40 51 61 12 12 14 19 26 58 60 55 14 13 16 24 40 57 69 56 14 17 22 29 51 87 80"
+    " 62 18 22 37 56 68 109 103 77 24 35 55 64 81 104 113 92 49 64 78 87 103 121 120 101 72 92 95"
+    " 98 112 100 103 99"
+)
+"""ITU-T T.81, table K.1."""
+
+
+@pytest.mark.parametrize("quality", [10, 50, 75, 95])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_the_header_of_a_jpeg_has_its_quantization(tmp_path: Path, mode: str, quality: int) -> None:
+    """The IJG's encoder scales the tables of annex K by the quality."""
+    path = tmp_path / "a.jpg"
+    Image.new(mode, (20, 10)).save(path, quality=quality)
+    percent = 5000 // quality if quality < 50 else 200 - 2 * quality
+    steps = [min(max((int(n) * percent + 50) // 100, 1), 255) for n in LUMA_TABLE.split()]
+    assert probe(path).quantization == pytest.approx(sum(steps) / 64)
+
+
+def test_other_headers_have_no_quantization(tmp_path: Path) -> None:
+    for form in ("png", "webp", "bmp"):
+        Image.new("RGB", (20, 10)).save(tmp_path / f"a.{form}")
+        assert probe(tmp_path / f"a.{form}").quantization == 0

@@ -79,7 +79,8 @@ class Header:
     ``form``: the format, as in Photo. ``height``, ``width``: of the first frame, after orientation,
     in pixels. ``channels``: 1 to 4 including alpha; a palette with a transparent entry has 4.
     ``depth``: bits per sample as read, 8 or 16. ``parts``: the pages of a TIFF, which may differ;
-    in other formats, all frames are one part.
+    in other formats, all frames are one part. ``quantization``: mean step of a JPEG's luma, 1 to
+    255 in 8-bit files; 0 for other formats.
     """
 
     form: str
@@ -88,6 +89,7 @@ class Header:
     channels: int
     depth: int
     parts: tuple[HeaderPart, ...]
+    quantization: float = 0.0
 
     @property
     def frames(self) -> int:

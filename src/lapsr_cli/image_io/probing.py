@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from contextlib import suppress
 from pathlib import Path
 
@@ -64,7 +65,13 @@ def _header(image: Image.Image, data: bytes, form: str) -> Header:
     depth = 16 if form == "PNG" and png_chunks.depth(data) == 16 else 8
     pixels = height * width * frames
     part = HeaderPart(frames, pixels, pixels * channels * (depth // 8))
-    return Header(form, height, width, channels, depth, (part,))
+    return Header(form, height, width, channels, depth, (part,), _quantization(image))
+
+
+def _quantization(image: Image.Image) -> float:
+    """The mean of a JPEG's first table (ITU-T T.81, B.2.4.1), which is that of luma."""
+    tables = getattr(image, "quantization", None) or {}
+    return statistics.fmean(next(iter(tables.values()))) if tables else 0.0
 
 
 def _is_transposed(image: Image.Image) -> bool:
