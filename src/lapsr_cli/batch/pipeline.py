@@ -391,7 +391,8 @@ class _DeviceWorker:
         needed, original = opened.passes[number], opened.photo.frames[index]
         work = original.height * original.width * needed.operations(self._upscaler.config)
         picture = opened.frames[index][needed.multiple]
-        return Task(_Frame(opened, index, number, work), picture, needed.scales, opened.model)
+        step = 0.0 if number else opened.photo.chroma_step  # the first pass has restored it
+        return Task(_Frame(opened, index, number, work), picture, needed.scales, opened.model, step)
 
     def _submit(self, task: Task[_Frame]) -> None:
         self._take(self._stream.submit(task))

@@ -21,6 +21,7 @@ from lapsr_cli.image_io.formats import (
     holds_frames,
     suffix_for,
 )
+from lapsr_cli.image_io.jpeg import chroma_step
 from lapsr_cli.image_io.photo import Header, Metadata, Photo, Timing
 from lapsr_cli.image_io.pil import from_pil, to_pil
 from lapsr_cli.image_io.pil_files import configure_pillow
@@ -39,6 +40,7 @@ __all__ = [
     "Photo",
     "Timing",
     "check_size",
+    "chroma_step",
     "configure_pillow",
     "format_of",
     "from_pil",

@@ -17,7 +17,7 @@ class Decoded:
 
     ``orientation``: None if that of the EXIF block still has to be applied, 1 if the decoder
     applied it. ``warnings``: decisions made on the user's behalf. ``faults``: metadata that could
-    not be parsed at all.
+    not be parsed at all. ``chroma_step``: as in Photo.
     """
 
     frames: tuple[Picture, ...]
@@ -27,6 +27,7 @@ class Decoded:
     orientation: int | None = None
     warnings: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
+    chroma_step: float = 0.0
 
 
 def check_pixels(height: int, width: int, frames: int, max_pixels: int | None) -> None:

@@ -50,7 +50,8 @@ class Photo:
     ``form``: the format, by content: "JPEG", "PNG", "WEBP", "TIFF", "AVIF", "BMP", "GIF" or
     "HEIF". ``lossy``: whether the compression is. Several ``frames`` are an animation with
     ``timing``, and the pages of a TIFF without. ``warnings``: decisions made on the user's behalf,
-    a phrase each, without the path.
+    a phrase each, without the path. ``chroma_step``: the mean step by which a JPEG quantized the
+    coefficients of chroma, in levels, if it has fewer samples of chroma than of luma; else 0.
     """
 
     frames: tuple[Picture, ...]
@@ -59,6 +60,7 @@ class Photo:
     metadata: Metadata = field(default_factory=Metadata)
     timing: Timing | None = None
     warnings: tuple[str, ...] = ()
+    chroma_step: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,9 @@ def _validated(decoded: Decoded, form: str, strip_metadata: bool) -> Photo:
     if strip_metadata:
         valid = Metadata(icc_profile=icc_profile)
     frames = tuple(oriented(frame, orientation) for frame in decoded.frames)
-    return Photo(frames, form, decoded.lossy, valid, decoded.timing, tuple(warnings))
+    return Photo(
+        frames, form, decoded.lossy, valid, decoded.timing, tuple(warnings), decoded.chroma_step
+    )
 
 
 def _usable_profile(icc_profile: bytes, mode: str, warnings: list[str]) -> bytes | None:
