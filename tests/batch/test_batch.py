@@ -93,6 +93,33 @@ def draw_some(folder: Path, count: int, side: int = 20) -> None:
         draw(folder / "in" / f"{number:03}.png", side + number % 3, side, seed=number)
 
 
+def test_chroma_of_a_jpeg_is_restored_and_that_of_a_png_is_not(
+    upscaler: Upscaler, tmp_path: Path
+) -> None:
+    """The same pixels in both; also from Python, and only by the first pass of a cascade."""
+    drawn = Image.open(draw(tmp_path / "drawn.png", 40, 32))
+    (tmp_path / "in").mkdir()
+    drawn.save(tmp_path / "in" / "a.jpg", quality=60)
+    Image.open(tmp_path / "in" / "a.jpg").save(tmp_path / "in" / "b.png")
+    chosen = selection(tmp_path, "4", "16", form="png")
+    limits = Limits(cascade=True)
+    pictures = {each.source.name: each for each in outcomes(chosen, upscaler, limits=limits)}
+    read = {
+        (name, output.scale): np.array(Image.open(output.path)).astype(int)
+        for name, outcome in pictures.items()
+        for output in outcome.outputs
+    }
+    with (
+        Image.open(tmp_path / "in" / "a.jpg") as jpeg,
+        Image.open(tmp_path / "in" / "b.png") as png,
+    ):
+        assert np.array_equal(read["a.jpg", "4"], np.array(upscaler(jpeg, (4,))[4]))
+        assert np.array_equal(read["b.png", "4"], np.array(upscaler(png, (4,))[4]))
+        first = upscaler(jpeg, (8,))[8]
+    assert (read["a.jpg", "4"] != read["b.png", "4"]).any()
+    assert np.array_equal(read["a.jpg", "16"], np.array(upscaler(np.array(first), (2,))[2]))
+
+
 def test_several_devices_give_the_bytes_of_one(lapsr: Lapsr, tmp_path: Path, tiny: Path) -> None:
     draw_some(tmp_path, 25)
     draw(tmp_path / "in" / "large.png", 150, 120)
