@@ -539,7 +539,7 @@ def test_tiles_leave_no_trace_in_restored_chroma(
     has colours."""
     rng = np.random.default_rng(0)
     pixels = smooth(90, 83, channels, dtype=dtype)
-    noise = rng.integers(0, np.iinfo(dtype).max // 16, pixels.shape).astype(dtype)
+    noise: Samples = rng.integers(0, np.iinfo(dtype).max // 16, pixels.shape).astype(dtype)
     pixels = (pixels // 2 + noise).astype(dtype)
     colours = pixels if channels == 3 else pixels[..., 0]
     for alpha in (None, smooth(90, 83, seed=1, dtype=dtype)):
