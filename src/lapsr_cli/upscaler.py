@@ -14,7 +14,7 @@ from PIL import Image
 from lapsr_cli import weights
 from lapsr_cli.device.selection import Device, Precision, choose
 from lapsr_cli.errors import UsageError
-from lapsr_cli.image_io import from_pil, to_pil
+from lapsr_cli.image_io import chroma_step, from_pil, to_pil
 from lapsr_cli.inference.batching import Advance, BatchRunner, Pyramid, Result, Stream, Task
 from lapsr_cli.inference.runtime import Progress, Runtime
 from lapsr_cli.inference.tiler import TileOptions
@@ -115,19 +115,24 @@ class Upscaler:
         (CMYK, more than 8 bits), PictureError if the network gives infinity or NaN.
         """
         if isinstance(image, Image.Image):
-            model = self.model_for(lossy=image.format in _LOSSY)
-            pyramid = self._one(from_pil(image), scales, model, progress)
+            model, step = self.model_for(lossy=image.format in _LOSSY), chroma_step(image)
+            pyramid = self._one(from_pil(image), scales, model, progress, step)
             return {scale: _to_pil(picture, image) for scale, picture in pyramid.items()}
         pyramid = self._one(_picture_of(image), scales, self.name, progress)
         return {scale: _array_of(picture) for scale, picture in pyramid.items()}
 
     def _one(
-        self, picture: Picture, scales: Sequence[int], model: str, progress: Progress
+        self,
+        picture: Picture,
+        scales: Sequence[int],
+        model: str,
+        progress: Progress,
+        chroma_step: float = 0.0,
     ) -> Pyramid:
         if not scales or not picture.pixels.size:
             raise UsageError("scales and image must not be empty")
         wanted = tuple(operator.index(scale) for scale in scales)
-        task = Task(None, picture, wanted, model)
+        task = Task(None, picture, wanted, model, chroma_step)
         (result,) = self.stream([task], lambda _, share: progress(share))
         return result.pyramid
 

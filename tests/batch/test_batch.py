@@ -54,6 +54,38 @@ def draw_some(folder: Path, count: int, side: int = 20) -> None:
         draw(folder / "in" / f"{number:03}.png", side + number % 3, side, seed=number)
 
 
+def test_chroma_of_a_jpeg_is_restored_and_that_of_a_png_is_not(
+    upscaler: Upscaler, tmp_path: Path
+) -> None:
+    """The same pixels in both; also from Python, and only by the first pass of a cascade."""
+    drawn = Image.open(draw(tmp_path / "drawn.png", 40, 32))
+    (tmp_path / "in").mkdir()
+    drawn.save(tmp_path / "in" / "a.jpg", quality=60)
+    Image.open(tmp_path / "in" / "a.jpg").save(tmp_path / "in" / "b.png")
+    chosen = selection(tmp_path, "4", "16", form="png")
+    limits = Limits(cascade=True)
+    pictures = {each.source.name: each for each in outcomes(chosen, upscaler, limits=limits)}
+    read = {
+        (name, output.scale): np.array(Image.open(output.path)).astype(int)
+        for name, outcome in pictures.items()
+        for output in outcome.outputs
+    }
+    with (
+        Image.open(tmp_path / "in" / "a.jpg") as jpeg,
+        Image.open(tmp_path / "in" / "b.png") as png,
+    ):
+        photo, other = upscaler(jpeg, (4, 8)), upscaler(png, (4, 8))
+    restored_once = upscaler(np.array(photo[8]), (2,))[2]
+
+    def apart(name: str, scale: str, expected: Any) -> int:
+        return int(np.abs(read[name, scale] - np.array(expected)).max())
+
+    assert apart("a.jpg", "4", photo[4]) <= 1
+    assert apart("b.png", "4", other[4]) <= 1
+    assert apart("a.jpg", "4", other[4]) > 2
+    assert apart("a.jpg", "16", restored_once) <= 1
+
+
 def test_several_devices_give_the_bytes_of_one(lapsr: Lapsr, tmp_path: Path, tiny: Path) -> None:
     draw_some(tmp_path, 25)
     draw(tmp_path / "in" / "large.png", 150, 120)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import statistics
@@ -10,13 +11,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from lapsr_cli import weights
 from lapsr_cli.bench.quality import read_originals
 from lapsr_cli.device.selection import choose
 from lapsr_cli.inference.evaluation import Evaluator
 from lapsr_cli.inference.runtime import Runtime
+from lapsr_cli.pixels.resize import resize
 from tests.conftest import ROOT, draw
 
 FOLDER = ROOT / "benchmarks"
@@ -91,6 +96,26 @@ def test_photo_quality(tiny: Path, tmp_path: Path) -> None:
         run("photo_quality.py", tmp_path / "set", *options[:5], "0", "--noise", "25")
     )
     assert float(noisy[3].split()[0]) < psnr
+
+
+def test_chroma_quality(tiny: Path, tmp_path: Path) -> None:
+    """Grey pictures are left out; without compression there is nothing to restore."""
+    draw(tmp_path / "set" / "a.png", 60, 52)
+    draw(tmp_path / "set" / "b.png", 60, 52, "L")
+    options = ("-m", tiny, "--scale", "2", "--quality", "0", "--quality", "20")
+    heading, *rows = rows_of(run("chroma_quality.py", tmp_path / "set", *options))
+    assert heading == ["scale", "quality", "chroma", "Cb", "Cr", "RGB", "seconds"]
+    assert [row[1:3] for row in rows] == [
+        [quality, way] for quality in ("none", "20") for way in ("bicubic", "restored")
+    ]
+    clean, same, coded, restored = (row[3:6] for row in rows)
+    assert clean == same
+    assert coded != restored
+    picture = torch.from_numpy(np.array(Image.open(tmp_path / "set" / "a.png"))).permute(2, 0, 1)
+    lr = resize(picture, 0.5)
+    result = Runtime(weights.load(str(tiny)), choose("cpu"))(lr[None], (2,))[2][0]
+    error = (result.double() - picture)[:, 2:-2, 2:-2].square().mean().item()
+    assert float(clean[2]) == pytest.approx(10 * math.log10(255**2 / error), abs=0.006)
 
 
 def test_file_sizes(tiny: Path, tmp_path: Path) -> None:

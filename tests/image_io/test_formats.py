@@ -22,6 +22,7 @@ from lapsr_cli.image_io import (
     Photo,
     Timing,
     check_size,
+    chroma_step,
     from_pil,
     holds_alpha,
     holds_depth,
@@ -712,3 +713,32 @@ def test_libvips_is_loaded_for_16_bits_only(tmp_path: Path) -> None:
         [sys.executable, "-c", code, *paths], capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines() == ["False False", "True False"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "options", "relative"),
+    [
+        ("RGB", {"subsampling": "4:2:0"}, 1),
+        ("RGB", {"subsampling": "4:2:2", "progressive": True}, 1),
+        ("RGB", {"subsampling": "4:2:0", "quality": 90}, 0.4),
+        ("RGB", {"subsampling": "4:4:4"}, 0),
+        ("L", {}, 0),
+        ("CMYK", {}, 0),
+    ],
+)
+def test_the_step_of_subsampled_chroma_is_read(
+    tmp_path: Path, mode: str, options: dict[str, object], relative: float
+) -> None:
+    """libjpeg scales its tables in proportion to 100 - quality, from 50 on; the mean of its table
+    for chroma (T.81, table K.2) is 86.0 there."""
+    path = tmp_path / "a.jpg"
+    Image.new(mode, (40, 24)).save(path, **{"quality": 75, **options})  # type: ignore[arg-type]
+    assert read(path).chroma_step == pytest.approx(relative * 86.02 / 2, rel=0.02)
+    with Image.open(path) as image:
+        assert chroma_step(image) == read(path).chroma_step
+
+
+def test_only_jpeg_says_how_its_chroma_was_quantized(tmp_path: Path) -> None:
+    for name in ("a.png", "b.webp", "c.avif"):
+        Image.new("RGB", (40, 24)).save(tmp_path / name)
+        assert read(tmp_path / name).chroma_step == 0

@@ -273,13 +273,18 @@ class Small(Runtime):
     """A device that holds ``most`` pixels of windows at a time, and says so as devices do."""
 
     def launch(
-        self, windows: Tensor, scales: Iterable[int], progress: Progress = lambda share: None
+        self,
+        windows: Tensor,
+        scales: Iterable[int],
+        progress: Progress = lambda share: None,
+        *,
+        chroma_step: float = 0.0,
     ) -> PendingResult:
         if windows.shape[0] * windows.shape[2] * windows.shape[3] > self.most:
             self.refused += 1
             raise OutOfMemory("cannot hold it")
         self.passes.append(tuple(windows.shape))
-        return super().launch(windows, scales, progress)
+        return super().launch(windows, scales, progress, chroma_step=chroma_step)
 
     def __init__(self, model: LaplacianPyramid, most: int) -> None:
         super().__init__(model, choose("cpu"))
@@ -523,3 +528,43 @@ def test_two_networks_each_get_their_pictures(network: LaplacianPyramid) -> None
         assert np.array_equal(result.pyramid[2].pixels, enlarged(model, picture, 2)[2].pixels)
     first, second = (enlarged(model, picture, 2)[2].pixels for model in (network, other))
     assert (first != second).any()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_tiles_leave_no_trace_in_restored_chroma(
+    network: LaplacianPyramid, channels: int, dtype: type
+) -> None:
+    """In batches with others, with alpha and without; the same picture without a step differs if it
+    has colours."""
+    rng = np.random.default_rng(0)
+    pixels = smooth(90, 83, channels, dtype=dtype)
+    noise: Samples = rng.integers(0, np.iinfo(dtype).max // 16, pixels.shape).astype(dtype)
+    pixels = (pixels // 2 + noise).astype(dtype)
+    colours = pixels if channels == 3 else pixels[..., 0]
+    for alpha in (None, smooth(90, 83, seed=1, dtype=dtype)):
+        picture = Picture(colours, alpha)
+        tasks = [Task(step, picture, (2, 4), "", step) for step in (0.0, 20.0, 43.0)]
+        whole, tiled = (
+            {
+                result.key: result.pyramid
+                for result in Upscaler(network, choose("cpu"), w).stream(tasks)
+            }
+            for w in (TileOptions(tile=None), TileOptions(tile=8, batch=5))
+        )
+        for step, pyramid in whole.items():
+            for scale, result in pyramid.items():
+                apart = result.pixels.astype(int) - tiled[step][scale].pixels
+                assert np.abs(apart).max() <= 1 + 2 * (dtype == np.uint16)
+            differs = (pyramid[2].pixels != whole[0.0][2].pixels).any()
+            assert differs == (channels == 3 and step > 0)
+
+
+def test_chroma_is_restored_too_where_half_precision_overflowed() -> None:
+    model = overflowing(PyramidConfig(depth=1, recursions=1, channels=4, levels=1))
+    half = Device(torch.device("cpu"), "fp16", "a test")
+    task = Task(0, Picture(smooth(12, 14, 3)), (2,), "", 43.0)
+    (expected,) = Upscaler(model, choose("cpu")).stream([task])
+    (result,) = Upscaler(model, half).stream([task])
+    assert result.notes
+    assert np.array_equal(result.pyramid[2].pixels, expected.pyramid[2].pixels)

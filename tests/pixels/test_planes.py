@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lapsr_cli.pixels import planes as planes_module
-from lapsr_cli.pixels.color import LUMA_SPAN, luma, ycbcr_to_rgb
+from lapsr_cli.pixels.chroma import restored, slope
+from lapsr_cli.pixels.color import LUMA_SPAN, luma, rgb_to_ycbcr, ycbcr_to_rgb
 from lapsr_cli.pixels.planes import merge, split
 from lapsr_cli.pixels.resize import resize
 
@@ -55,6 +56,24 @@ def test_colours_are_the_luma_and_bicubic_chroma(height: int, width: int, seed: 
     expected = (ycbcr_to_rgb(ycbcr).clamp(0, 1) * 255).round()
     result = merge(planes, [upscaled], 2, torch.uint8)
     assert (result.double() - expected).abs().max() <= 1
+
+
+@given(height=st.integers(1, 9), width=st.integers(1, 9), seed=st.integers(0, 99))
+def test_chroma_of_a_jpeg_is_restored_and_takes_on_details_of_luma(
+    height: int, width: int, seed: int
+) -> None:
+    """Against the definition in float64."""
+    rgb = drawn((1, 3, height, width), seed)
+    planes = split(rgb, 30.0)
+    read = luma(rgb)
+    chroma = restored(read, rgb_to_ycbcr(rgb)[:, 1:], 30.0)
+    slopes = slope(read, chroma)
+    upscaled = drawn((1, 1, 2 * height, 2 * width), seed + 1)
+    details = upscaled.double() - resize(read.double(), 2.0)
+    taken = resize(chroma.double(), 2.0) + resize(slopes.double(), 2.0) * details
+    expected = ycbcr_to_rgb(torch.cat([upscaled.double(), taken], dim=1)).clamp(0, 1) * 255
+    result = merge(planes, [upscaled], 2, torch.uint8)
+    assert (result.double() - expected.round()).abs().max() <= 1
 
 
 def test_opaque_alpha_is_not_upscaled_by_the_network() -> None:

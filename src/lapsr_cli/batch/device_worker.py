@@ -122,4 +122,5 @@ def _task(part: Part, index: int, number: int) -> Task[Frame]:
     picture, frames = part.picture, part.frames[index]
     needed = picture.passes[number]
     frame = Frame(part, index, number, picture.work(frames[1], number))
-    return Task(frame, frames[needed.multiple], needed.scales, picture.model)
+    step = 0.0 if number else picture.opened.chroma_step  # the first pass has restored it
+    return Task(frame, frames[needed.multiple], needed.scales, picture.model, step)

@@ -142,7 +142,8 @@ class _Trial:
     def _upscaled(self) -> Picture:
         picture, model = self._window, self._upscaler.model_for(lossy=self._photo.lossy)
         for each in self._passes:
-            tasks = [Task(None, self._window, each.scales, model)] * self._copies
+            task = Task(None, self._window, each.scales, model, self._photo.chroma_step)
+            tasks = [task] * self._copies
             for result in self._upscaler.stream(tasks):
                 picture = result.pyramid[each.scales[-1]]
         return picture

@@ -22,6 +22,7 @@ from lapsr_cli.image_io.formats import (
     holds_frames,
     suffix_for,
 )
+from lapsr_cli.image_io.jpeg import chroma_step
 from lapsr_cli.image_io.photo import Header, Metadata, Photo, Timing
 from lapsr_cli.image_io.pil import from_pil, to_pil
 from lapsr_cli.image_io.pil_files import configure_pillow
@@ -41,6 +42,7 @@ __all__ = [
     "Timing",
     "Writer",
     "check_size",
+    "chroma_step",
     "configure_pillow",
     "format_of",
     "from_pil",

@@ -19,7 +19,7 @@ class Decoded:
     ``orientation``: None if that of the EXIF block still has to be applied, 1 if the decoder
     applied it. ``warnings``: decisions made on the user's behalf. ``faults``: metadata that could
     not be parsed at all. ``is_grey``: the first frame; None if it is to be seen there, because
-    ``frames`` are in memory.
+    ``frames`` are in memory. ``chroma_step``: as in Photo.
     """
 
     frames: Sequence[Picture]
@@ -30,6 +30,7 @@ class Decoded:
     warnings: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
     is_grey: bool | None = None
+    chroma_step: float = 0.0
 
 
 def check_pixels(height: int, width: int, frames: int, max_pixels: int | None) -> None:

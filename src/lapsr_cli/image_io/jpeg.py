@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any, BinaryIO
@@ -17,7 +18,7 @@ from lapsr_cli.image_io.photo import Metadata, Photo
 from lapsr_cli.image_io.pil import picture_of
 from lapsr_cli.image_io.pil_files import metadata_of, open_image, save
 
-__all__ = ["decode", "encode"]
+__all__ = ["chroma_step", "decode", "encode"]
 
 _SEGMENT = 65_533
 """Bytes in a segment, without its length field."""
@@ -42,8 +43,26 @@ def decode(data: bytes, max_pixels: int | None) -> Decoded:
             warnings.append("extended XMP dropped")
         warnings += dropped_after(data)
         return Decoded(
-            (picture_of(picture),), True, metadata, warnings=tuple(warnings), faults=faults
+            (picture_of(picture),),
+            True,
+            metadata,
+            warnings=tuple(warnings),
+            faults=faults,
+            chroma_step=chroma_step(image),
         )
+
+
+def chroma_step(image: Image.Image) -> float:
+    """The mean of the quantization table of chroma (ITU-T T.81, B.2.4.1), if a JPEG has fewer
+    samples of chroma than of luma; 0 for all other pictures."""
+    components: list[tuple[int, int, int, int]] = getattr(image, "layer", [])
+    if len(components) != 3:  # identifier, samples across and down, number of the table
+        return 0.0
+    (_, across, down, _), (_, fewer_across, fewer_down, number) = components[:2]
+    if across * down <= fewer_across * fewer_down:
+        return 0.0
+    tables: dict[int, list[int]] = getattr(image, "quantization", {})
+    return statistics.fmean(tables[number]) if number in tables else 0.0
 
 
 def _segments(image: Image.Image) -> list[tuple[str, bytes]]:

@@ -53,7 +53,8 @@ class Photo:
     "HEIF". ``lossy``: whether the compression is. Several ``frames`` are an animation with
     ``timing``, and the pages of a TIFF without. Pages may be read from the file each time they are
     indexed (`open_photo`). ``warnings``: decisions made on the user's behalf, a phrase each,
-    without the path.
+    without the path. ``chroma_step``: the mean step by which a JPEG quantized the coefficients of
+    chroma, in levels, if it has fewer samples of chroma than of luma; else 0.
     """
 
     frames: Sequence[Picture]
@@ -62,6 +63,7 @@ class Photo:
     metadata: Metadata = field(default_factory=Metadata)
     timing: Timing | None = None
     warnings: tuple[str, ...] = ()
+    chroma_step: float = 0.0
 
 
 class HeaderPart(NamedTuple):

@@ -110,7 +110,9 @@ def _validated(decoded: Decoded, form: str, strip_metadata: bool) -> Photo:
     frames = decoded.frames
     if orientation != 1:
         frames = tuple(oriented(frame, orientation) for frame in frames)
-    return Photo(frames, form, decoded.lossy, valid, decoded.timing, tuple(warnings))
+    return Photo(
+        frames, form, decoded.lossy, valid, decoded.timing, tuple(warnings), decoded.chroma_step
+    )
 
 
 def _usable_profile(icc_profile: bytes, mode: str, warnings: list[str]) -> bytes | None:

@@ -16,9 +16,11 @@ from torch import Tensor
 from lapsr_cli.device.memory import is_out_of_memory
 from lapsr_cli.errors import DeviceError, PictureError
 from lapsr_cli.inference.runtime import OutOfMemory, PassResult, PendingResult, Runtime
-from lapsr_cli.inference.tiler import TileOptions, Tiler
+from lapsr_cli.inference.tiler import Reach, TileOptions, Tiler
 from lapsr_cli.inference.tiling import Tile
+from lapsr_cli.pixels import chroma
 from lapsr_cli.pixels.picture import Picture, Samples
+from lapsr_cli.pixels.planes import FILL_REACH
 
 __all__ = ["Advance", "BatchRunner", "Pyramid", "Result", "Stream", "Task"]
 
@@ -36,12 +38,13 @@ _OPEN_BYTES = 512 << 20
 @dataclass(frozen=True)
 class Task(Generic[Key]):
     """A picture to enlarge to ``scales`` by the network called ``model``; ``key`` identifies the
-    result."""
+    result. ``chroma_step``: of its file, as in Photo."""
 
     key: Key
     picture: Picture
     scales: tuple[int, ...]
     model: str
+    chroma_step: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -91,10 +94,9 @@ class BatchRunner:
 
     def cut(self, task: Task[Key]) -> list[Tile]:
         """The tiles of a picture."""
-        runtime, picture = self.runtimes[task.model], task.picture
-        has_alpha = picture.alpha is not None
-        scale = max(task.scales)
-        return self.tiler.cut(runtime, picture.height, picture.width, scale, has_alpha=has_alpha)
+        picture, reach = task.picture, _reach_of(task)
+        runtime, scale = self.runtimes[task.model], max(task.scales)
+        return self.tiler.cut(runtime, picture.height, picture.width, scale, reach)
 
     def in_fp32(self, model: str) -> Runtime:
         """The network of that name in fp32; cached."""
@@ -112,6 +114,7 @@ class _BatchKey(NamedTuple):
     channels: int
     dtype: torch.dtype
     scales: tuple[int, ...]
+    chroma_step: float
 
     @property
     def window(self) -> tuple[int, int]:
@@ -233,10 +236,11 @@ class Stream(Generic[Key]):
         return self._tiler.batch_size(runtime, key.window, max(key.scales))
 
     def _queue_windows(self, job: _Job[Key], tiles: Sequence[Tile]) -> None:
+        task = job.task
         job.windows = job.remaining = len(tiles)
         channels, dtype = job.samples.shape[0], job.samples.dtype
         for tile in tiles:
-            key = _BatchKey(job.task.model, *tile.shape, channels, dtype, job.task.scales)
+            key = _BatchKey(task.model, *tile.shape, channels, dtype, task.scales, task.chroma_step)
             self._queues.setdefault(key, deque()).append((job, tile))
 
     def _take(self, key: _BatchKey) -> _Windows[Key]:
@@ -263,7 +267,10 @@ class Stream(Generic[Key]):
         started = time.monotonic()
         try:
             pending = self._runner.runtimes[key.model].launch(
-                _stack_windows(taken), key.scales, partial(self._report_pass, taken)
+                _stack_windows(taken),
+                key.scales,
+                partial(self._report_pass, taken),
+                chroma_step=key.chroma_step,
             )
         except OutOfMemory:
             self._retry_smaller(taken, key)
@@ -309,8 +316,9 @@ class Stream(Generic[Key]):
             return result
         for job, _ in landing.windows:
             job.notes[f"{precision} overflowed: computed again in fp32"] = None
-        windows = _stack_windows(landing.windows)
-        return self._runner.in_fp32(model).launch(windows, landing.key.scales).result()
+        windows, key = _stack_windows(landing.windows), landing.key
+        runtime = self._runner.in_fp32(model)
+        return runtime.launch(windows, key.scales, chroma_step=key.chroma_step).result()
 
     def _retry_smaller(self, taken: _Windows[Key], key: _BatchKey) -> None:
         """Queue the windows of a pass that ran out of memory again: for smaller batches or, if it
@@ -333,13 +341,20 @@ class Stream(Generic[Key]):
             picture.width,
             scale,
             key.window,
-            has_alpha=picture.alpha is not None,
+            _reach_of(job.task),
         )
         others = [each for each in self._queues.pop(key) if each[0] is not job]
         if others:
             self._queues[key] = deque(others)
         job.pixels = 0
         self._queue_windows(job, tiles)
+
+
+def _reach_of(task: Task[Key]) -> Reach:
+    return Reach(
+        colours=FILL_REACH if task.picture.alpha is not None else 0,
+        chroma=chroma.REACH if task.chroma_step else 0,
+    )
 
 
 def _not_finite(model: str) -> str:

@@ -133,12 +133,18 @@ class Runtime:
         return result.pictures
 
     def launch(
-        self, windows: Tensor, scales: Iterable[int], progress: Progress = lambda share: None
+        self,
+        windows: Tensor,
+        scales: Iterable[int],
+        progress: Progress = lambda share: None,
+        *,
+        chroma_step: float = 0.0,
     ) -> PendingResult:
         """Start the same pass. It is asynchronous on CUDA; elsewhere it is complete when this
-        returns. On the CPU, ``progress`` is called after each strip of rows. Raises OutOfMemory."""
+        returns. On the CPU, ``progress`` is called after each strip of rows. ``chroma_step``: as in
+        `split`. Raises OutOfMemory."""
         with _out_of_memory_as_such(), torch.inference_mode():
-            return self._launch(windows, sorted(scales), progress)
+            return self._launch(windows, sorted(scales), progress, chroma_step)
 
     def enlarge_luma(self, luma: Tensor, scale: int) -> Tensor:
         """Luma (H, W) in [0, 1] -> (scale H, scale W), fp32 on the CPU, not clamped, not rounded,
@@ -150,9 +156,11 @@ class Runtime:
                 raise NotFinite
             return picture[0, 0].cpu()
 
-    def _launch(self, windows: Tensor, wanted: list[int], progress: Progress) -> PendingResult:
+    def _launch(
+        self, windows: Tensor, wanted: list[int], progress: Progress, chroma_step: float
+    ) -> PendingResult:
         full = torch.iinfo(windows.dtype).max
-        planes = split(self.transfer.upload(windows).to(torch.float32) / full)
+        planes = split(self.transfer.upload(windows).to(torch.float32) / full, chroma_step)
         parts = self._shared_out(progress, wanted[-1], len(planes.lumas))
         lumas = [
             self._enlarged(luma, wanted, part)

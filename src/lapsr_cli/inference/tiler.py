@@ -11,10 +11,9 @@ from lapsr_cli.errors import DeviceError, UsageError
 from lapsr_cli.inference.runtime import Runtime
 from lapsr_cli.inference.tiling import Tile, fit, plan
 from lapsr_cli.network.halo import halo
-from lapsr_cli.pixels.planes import FILL_REACH
 from lapsr_cli.pixels.resize import REACH
 
-__all__ = ["TileOptions", "Tiler"]
+__all__ = ["Reach", "TileOptions", "Tiler"]
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +42,18 @@ class TileOptions:
             raise UsageError(f"--batch-size {self.batch}: must be auto or at least 1")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Reach:
+    """Input pixels on either side that are read before the network and bicubic read any: for
+    ``colours`` that are hidden, and for ``chroma`` that is restored."""
+
+    colours: int = 0
+    chroma: int = 0
+
+
+_NO_REACH = Reach()
+
+
 class Tiler:
     """Cuts pictures for one device.
 
@@ -59,11 +70,16 @@ class Tiler:
         self._limit: int | None = None  # bytes of a pass, set once one was too large
 
     def cut(
-        self, runtime: Runtime, height: int, width: int, scale: int, *, has_alpha: bool = False
+        self,
+        runtime: Runtime,
+        height: int,
+        width: int,
+        scale: int,
+        reach: Reach = _NO_REACH,
     ) -> list[Tile]:
         """The tiles of a picture that ``runtime`` enlarges to ``scale``."""
-        fill = FILL_REACH if has_alpha else 0
-        before, after = (max(side, REACH) + fill for side in halo(runtime.config, scale))
+        chroma = REACH + reach.chroma
+        before, after = (max(side, chroma) + reach.colours for side in halo(runtime.config, scale))
         if runtime.tta:  # a rotated window needs the largest halo on every side
             before = after = max(before, after)
         tile = self._options.tile
@@ -107,12 +123,11 @@ class Tiler:
         width: int,
         scale: int,
         window: tuple[int, int],
-        *,
-        has_alpha: bool = False,
+        reach: Reach = _NO_REACH,
     ) -> list[Tile]:
         """Smaller tiles of a picture whose windows were too large. Raises DeviceError if there are
         none."""
-        tiles = self.cut(runtime, height, width, scale, has_alpha=has_alpha)
+        tiles = self.cut(runtime, height, width, scale, reach)
         if tiles[0].shape == window:
             raise DeviceError(
                 f"--device {self._device}: not enough memory for a window of"

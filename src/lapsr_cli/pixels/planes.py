@@ -1,6 +1,7 @@
 """Splits samples into the planes that the network upscales, and merges its output into samples.
 
-As in the papers, the network upscales luma only; chroma is upscaled by bicubic. A picture with
+As in the papers, the network upscales luma only; chroma is upscaled by bicubic. That of a JPEG is
+restored before, and takes on details of the upscaled luma (`pixels.chroma`). A picture with
 transparent areas goes through the network as three opaque ones: its colours alone, with those of
 transparent pixels filled in from around them, and the picture over black and over white. The first
 gives the colours of the result, the others its alpha. On the CPU, samples are merged in blocks of
@@ -17,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lapsr_cli.pixels.chroma import restored, slope
 from lapsr_cli.pixels.color import LUMA_SPAN, rgb_to_ycbcr, ycbcr_to_rgb
 from lapsr_cli.pixels.color import luma as luma_of
 from lapsr_cli.pixels.resize import REACH, enlarge
@@ -40,7 +42,8 @@ class Planes:
 
     The network upscales each of ``lumas`` (B, 1, H, W): that of the colours, and, if ``alpha``
     (B, 1, H, W) is not None, those of the picture over black and over white. ``chroma``
-    (B, 2, H, W), of the colours, is None for grey. ``is_opaque``: there is an alpha channel, but
+    (B, 2, H, W), of the colours, is None for grey. ``slope`` (B, 2, H, W): by how much it changes
+    where luma does; None: take on no details of luma. ``is_opaque``: there is an alpha channel, but
     nothing is transparent; then ``alpha`` is None, as it is without an alpha channel.
     """
 
@@ -48,6 +51,7 @@ class Planes:
     chroma: Tensor | None
     alpha: Tensor | None
     is_opaque: bool
+    slope: Tensor | None = None
 
     @property
     def channels(self) -> int:
@@ -56,10 +60,12 @@ class Planes:
         return colours + (self.is_opaque or self.alpha is not None)
 
 
-def split(samples: Tensor) -> Planes:
+def split(samples: Tensor, chroma_step: float = 0.0) -> Planes:
     """Samples (B, C, H, W) in [0, 1] -> planes.
 
     C is 1 for grey or 3 for RGB, and one more with straight alpha as the last channel.
+    ``chroma_step``: by which a JPEG quantized subsampled chroma, as in `Photo`; 0: leave it as it
+    is.
     """
     has_alpha = samples.shape[1] in (2, 4)
     colours, alpha = (samples[:, :-1], samples[:, -1:]) if has_alpha else (samples, None)
@@ -74,7 +80,11 @@ def split(samples: Tensor) -> Planes:
     if colours.shape[1] == 1:
         return Planes(tuple(each.contiguous() for each in pictures), None, alpha, is_opaque)
     lumas = tuple(luma_of(each).contiguous() for each in pictures)
-    return Planes(lumas, rgb_to_ycbcr(colours)[:, 1:], alpha, is_opaque)
+    chroma = rgb_to_ycbcr(colours)[:, 1:]  # (B, 2, H, W)
+    if not chroma_step:
+        return Planes(lumas, chroma, alpha, is_opaque)
+    chroma = restored(lumas[0], chroma, chroma_step)
+    return Planes(lumas, chroma, alpha, is_opaque, slope(lumas[0], chroma))
 
 
 def _filled(colours: Tensor, alpha: Tensor) -> Tensor:
@@ -130,6 +140,9 @@ def _merge_rows(
     colours = lumas[0]
     if planes.chroma is not None:
         chroma = _enlarge_rows(planes.chroma, rows, scale)
+        if planes.slope is not None:
+            details = colours - _enlarge_rows(planes.lumas[0], rows, scale)
+            chroma = chroma + _enlarge_rows(planes.slope, rows, scale) * details
         colours = ycbcr_to_rgb(torch.cat([colours, chroma], dim=1))  # (B, 3, scale n, scale W)
     if planes.is_opaque:
         return torch.cat([colours, torch.ones_like(lumas[0])], dim=1)
