@@ -19,31 +19,39 @@ _RAW_BITS, _PHOTO_BITS = 7.5, 4.5
 
 class _Fit(NamedTuple):
     """Bits per sample, as powers of two: ``constants`` by quality, then what is added for each
-    doubling of the input's bits per sample, for each doubling of its sides, and for colours."""
+    doubling of the input's bits per sample, for each doubling of its sides, and for colours; then,
+    for lossy inputs, for each doubling of the mean quantization step of a JPEG, and for inputs that
+    are no JPEG."""
 
     constants: Mapping[int, float]
     slope: float
     growth: float
     colour: float
+    step: float = 0.0
+    modern: float = 0.0
 
 
 _LOSSLESS_INPUT = {
-    "JPEG": _Fit({50: -2.65, 75: -2.12, 85: -1.71, 95: -0.89, 100: 0.12}, 1.22, -0.60, -0.65),
-    "WEBP": _Fit({50: -4.74, 75: -4.30, 85: -3.69, 95: -2.78, 100: -2.26}, 1.95, -0.85, -0.85),
-    "AVIF": _Fit({50: -3.49, 75: -2.50, 95: -1.23, 100: 0.07}, 1.32, -0.76, -0.69),
-    "PNG": _Fit({0: 0.48}, 0.87, -0.45, 0.16),
-    "TIFF": _Fit({0: 0.73}, 0.85, -0.46, 0.13),
-    "GIF": _Fit({0: 1.34}, 0.79, -0.36, -1.43),
-    "WEBP lossless": _Fit({0: 0.54}, 0.82, -0.55, -0.12),
+    "JPEG": _Fit({50: -2.22, 75: -1.70, 85: -1.30, 95: -0.49, 100: 0.56}, 1.07, -0.62, -0.68),
+    "WEBP": _Fit({50: -3.98, 75: -3.55, 85: -2.97, 95: -2.08, 100: -1.56}, 1.66, -0.88, -0.93),
+    "AVIF": _Fit({50: -3.77, 75: -2.81, 95: -1.53, 100: -0.23}, 1.44, -0.76, -0.63),
+    "PNG": _Fit({0: -0.03}, 1.06, -0.45, 0.24),
+    "TIFF": _Fit({0: -0.01}, 1.12, -0.44, 0.31),
+    "GIF": _Fit({0: 0.47}, 1.14, -0.39, -1.44),
+    "WEBP lossless": _Fit({0: -0.36}, 1.19, -0.54, -0.01),
 }
 _LOSSY_INPUT = {
-    "JPEG": _Fit({50: -1.33, 75: -0.85, 85: -0.48, 95: 0.33, 100: 1.36}, 1.10, -0.61, 0.38),
-    "WEBP": _Fit({50: -2.43, 75: -2.02, 85: -1.47, 95: -0.60, 100: -0.05}, 1.63, -0.89, 0.78),
-    "AVIF": _Fit({50: -2.22, 75: -1.35, 95: -0.07, 100: 1.34}, 1.31, -0.81, 0.55),
-    "PNG": _Fit({0: 1.30}, 0.85, -0.48, 0.98),
-    "TIFF": _Fit({0: 1.57}, 0.84, -0.51, 0.90),
-    "GIF": _Fit({0: 2.18}, 0.72, -0.40, -0.70),
-    "WEBP lossless": _Fit({0: 1.12}, 0.88, -0.52, 0.58),
+    "JPEG": _Fit(
+        {50: -2.34, 75: -1.85, 85: -1.47, 95: -0.64, 100: 0.50}, 0.83, -0.65, -0.08, 0.36, 1.98
+    ),
+    "WEBP": _Fit(
+        {50: -4.14, 75: -3.76, 85: -3.22, 95: -2.28, 100: -1.72}, 1.24, -0.92, 0.14, 0.55, 2.94
+    ),
+    "AVIF": _Fit({50: -3.48, 75: -2.60, 95: -1.30, 100: 0.21}, 0.99, -0.83, 0.05, 0.42, 2.33),
+    "PNG": _Fit({0: 0.55}, 0.64, -0.51, 0.55, 0.28, 1.82),
+    "TIFF": _Fit({0: 0.64}, 0.66, -0.53, 0.65, 0.30, 1.84),
+    "GIF": _Fit({0: 0.94}, 0.70, -0.48, -0.91, 0.32, 1.69),
+    "WEBP lossless": _Fit({0: 0.17}, 0.67, -0.51, 0.44, 0.29, 1.57),
 }
 
 
@@ -75,4 +83,6 @@ def _bits_per_sample(
     constant = np.interp(quality, list(fit.constants), list(fit.constants.values()))
     doublings = np.log2(pixels / source_pixels) / 2
     power = constant + fit.slope * np.log2(source_bits) + fit.growth * doublings
-    return float(2 ** (power + (fit.colour if header.channels > 2 else 0.0)))
+    power += fit.colour if header.channels > 2 else 0.0
+    power += fit.step * np.log2(header.quantization) if header.quantization else fit.modern
+    return float(2**power)
