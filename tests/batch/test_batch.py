@@ -393,9 +393,9 @@ def test_a_picture_is_not_charged_for_waiting(
     now = [next(clock)]
     launch = Runtime.launch
 
-    def slow_launch(*arguments: Any) -> PendingResult:
+    def slow_launch(*arguments: Any, **options: Any) -> PendingResult:
         now[0] = next(clock)
-        return launch(*arguments)
+        return launch(*arguments, **options)
 
     monkeypatch.setattr(batching, "time", SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.setattr(Runtime, "launch", slow_launch)

@@ -134,10 +134,12 @@ def test_file_sizes(tiny: Path, tmp_path: Path) -> None:
     for row in rows:
         constants = [float(each) for each in row[1].split()]
         assert constants == sorted(constants), "higher quality takes more bits"
-        assert all(re.fullmatch(r"[+-]?\d+%", error) for error in row[-3:])
+        assert all(re.fullmatch(r"\d+%", error) for error in row[-3:-1])
+        sums = re.findall(r"(\w+)(?: \d+)? [+-]\d+%", row[-1])
+        assert sums == (["jpg"] * 5 + ["webp"] * 2 if "lossy input" in row[0] else ["png"])
     assert run("file_sizes.py", *options) == table
     kept = json.loads((tmp_path / "rows.json").read_text())
-    assert len(kept) == 6 * 2 * 2 * 18
+    assert len(kept) == 6 * 2 * (2 * 18 + 6 * 7), "two inputs with every quality, six with one"
 
 
 def test_batch_run(tiny: Path) -> None:

@@ -28,6 +28,7 @@ from lapsr_cli.cli.upscale import upscale as command
 from lapsr_cli.cli.upscale_options import UpscaleOptions
 from lapsr_cli.device.selection import choose
 from lapsr_cli.errors import UsageError
+from lapsr_cli.image_io import probe
 from lapsr_cli.pixels.resize import resize
 from lapsr_cli.text import counted
 from lapsr_cli.upscaler import Upscaler
@@ -681,25 +682,28 @@ def test_little_memory_changes_no_pixel(upscale: Lapsr, tmp_path: Path) -> None:
 
 
 def test_frames_that_do_not_fit_are_refused_by_name(upscale: Lapsr, tmp_path: Path) -> None:
-    """By what all of them hold, objects included; pages may be larger than the first."""
+    """Those of an animation, by what all of them hold, objects included; pages go one by one."""
     folder = tmp_path / "in"
     draw(folder / "a.png", 150, 140)
-    pages = [Image.new("L", (8, 8)) for _ in range(500)]
-    pages[0].save(folder / "many.tif", save_all=True, append_images=pages[1:])
+    frames = [Image.new("L", (8, 8), number % 256) for number in range(500)]
+    for name in ("many.gif", "many.tif"):
+        frames[0].save(folder / name, save_all=True, append_images=frames[1:], duration=10)
+    frames[0].save(folder / "few.gif", save_all=True, append_images=frames[1:9], duration=10)
     large = Image.new("RGB", (400, 300))
-    pages[0].save(folder / "unequal.tif", save_all=True, append_images=[large])
-    pages[0].save(folder / "few.tif", save_all=True, append_images=pages[:9])
+    frames[0].save(folder / "unequal.tif", save_all=True, append_images=[large])
     ran = upscale("-s", "2,4", "--memory", "3M", "--report", tmp_path / "report.json")
     assert ran.code == 1
-    assert names(tmp_path / "out") == ["a_x2.png", "a_x4.png", "few_x2.tif", "few_x4.tif"]
-    needs = (500 * (64 * 38 + 8192), 400 * 300 * 3 * 38 + 64 * 38 + 2 * 8192)
+    done = ("a", "png"), ("few", "gif"), ("many", "tif"), ("unequal", "tif")
+    assert names(tmp_path / "out") == [
+        f"{n}_x{scale}.{form}" for n, form in done for scale in (2, 4)
+    ]
+    need = 500 * (64 * probe(folder / "many.gif").channels * 38 + 8192) / 1e6
     stored = json.loads((tmp_path / "report.json").read_text())["pictures"]
-    assert {each["message"] for each in stored if each["status"] == "failed"} == {
-        f"{folder / name}: its results of {frames} frames need {need / 1e6:.1f} MB, more than"
-        " --memory allows"
-        for name, frames, need in zip(("many.tif", "unequal.tif"), (500, 2), needs, strict=True)
-    }
-    assert "many.tif: its results of 500 frames" in upscale("--memory", "3M", "--dry-run").err
+    assert [each["message"] for each in stored if each["status"] == "failed"] == [
+        f"{folder / 'many.gif'}: its results of 500 frames need {need:.1f} MB, more than --memory"
+        " allows"
+    ]
+    assert "many.gif: its results of 500 frames" in upscale("--memory", "3M", "--dry-run").err
 
 
 def test_the_mean_of_eight_on_the_command_line(upscale: Lapsr, tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def test_the_last_validation_is_the_papers_protocol_with_the_written_model(
     whole: Whole, drawn: Drawn, scale: int
 ) -> None:
     validations = [record for record in records(whole.path) if "scores" in record]
-    assert [record["iteration"] for record in validations] == [80, 160, 240]
+    assert [record["iteration"] for record in validations] == [LONG // 3, 2 * LONG // 3, LONG]
     means = [np.mean([v[0] for v in r["scores"]["val"].values()]) for r in validations]
     assert int(np.argmax(means)) == 2  # so model.safetensors is from the last validation
     model = weights.load(str(whole.path / "model.safetensors"))
