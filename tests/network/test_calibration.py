@@ -216,13 +216,13 @@ def uncalibrated(tmp_path: Path) -> Path:
 
 
 def test_calibrate_writes_a_model_for_int8(
-    tmp_path: Path, lapsr: Callable[..., Ran], uncalibrated: Path
+    tmp_path: Path, lapsr: Callable[..., Ran], tiny: Path
 ) -> None:
     output = tmp_path / "mine.safetensors"
-    ran = lapsr("weights", "calibrate", uncalibrated, "-o", output)
+    ran = lapsr("weights", "calibrate", tiny, "-o", output)
     assert ran.code == 0, ran.err
     assert str(output) in ran.out
-    plain, mine = (read_safetensors(path) for path in (uncalibrated, output))
+    plain, mine = (read_safetensors(path) for path in (tiny, output))
     assert plain.ranges is None
     assert mine.ranges is not None
     assert all(torch.equal(mine.tensors[name], tensor) for name, tensor in plain.tensors.items())

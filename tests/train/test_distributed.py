@@ -63,6 +63,7 @@ def test_two_processes_train_as_one_and_only_rank_0_prints(
     assert session["devices"] == 2
 
 
+@pytest.mark.slow  # torchrun starts four processes
 def test_a_killed_worker_is_restarted_and_resumes(
     lapsr: Lapsr, drawn: Drawn, tmp_path: Path
 ) -> None:
