@@ -7,6 +7,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lapsr_cli.cpu.scheduler import run_stages
+from lapsr_cli.pixels.chroma import restored
 
 Stage = Callable[[int], Iterable[int]]
 
@@ -165,3 +167,23 @@ def test_one_thread_takes_an_item_through_all_stages_before_the_next() -> None:
 
     run_stages(range(2), [stage("a"), stage("b")], 1)
     assert order == ["a0", "b0", "a1", "b1"]
+
+
+def test_threads_that_start_later_have_as_many_torch_threads_as_before() -> None:
+    """torch.set_num_threads in any thread is the setting of every new one."""
+
+    def of_a_new_thread() -> int:
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(torch.get_num_threads).result()
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        for _ in range(20):
+            run_stages(range(6), [lambda item: [item], lambda item: []], 2)
+            assert of_a_new_thread() == torch.get_num_threads() == 3
+        luma, chroma = torch.rand(1, 1, 9, 9), torch.rand(1, 2, 9, 9)
+        restored(luma, chroma, 20.0)
+        assert of_a_new_thread() == torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 import torch
@@ -36,6 +35,7 @@ def run_stages(source: Iterable[T], stages: Sequence[Stage[T]], threads: int) ->
     """
     scheduler = _Scheduler(iter(source), stages)
     workers: list[threading.Thread] = []
+    torch_threads = torch.get_num_threads()
     try:
         for _ in range(threads - 1):
             worker = threading.Thread(target=scheduler.run_worker, daemon=True)
@@ -46,23 +46,13 @@ def run_stages(source: Iterable[T], stages: Sequence[Stage[T]], threads: int) ->
         scheduler.stop()
         for worker in workers:
             worker.join()
+        torch.set_num_threads(torch_threads)  # of this thread, and of those that start later
     error, scheduler.error = scheduler.error, None
     try:
         if error is not None:
             raise error
     finally:
         del error  # its traceback refers to this frame: a cycle would keep all items alive
-
-
-@contextmanager
-def _single_threaded() -> Iterator[None]:
-    """torch computes the operations of this thread on one core."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class _Scheduler(Generic[T]):
@@ -79,8 +69,10 @@ class _Scheduler(Generic[T]):
         self._changed = threading.Condition()
 
     def run_worker(self) -> None:
-        """Run stages until all items are processed or any thread has failed."""
-        with _single_threaded(), torch.inference_mode():
+        """Run stages until all items are processed or any thread has failed. torch then computes
+        the operations of this thread on one core."""
+        torch.set_num_threads(1)
+        with torch.inference_mode():
             while (number := self._next_stage()) is not None:
                 try:
                     output = self._run_stage(number)

@@ -118,6 +118,7 @@ def _filtered(scaled: Tensor) -> Tensor:
     with ThreadPoolExecutor(threads, "chroma", torch.set_num_threads, (1,)) as pool:
         for _ in pool.map(put_block, corners):
             pass
+    torch.set_num_threads(threads)  # for threads that start later, which would have one as well
     return result
 
 

@@ -102,6 +102,7 @@ class ThreadedGradient(Gradient):
             _Share(network, recipe, PatchSampler(dataset, recipe, thread, threads))
             for thread in range(threads)
         ]
+        self._torch_threads = torch.get_num_threads()
         self._threads = ThreadPoolExecutor(
             threads, "gradient", initializer=torch.set_num_threads, initargs=(1,)
         )
@@ -109,6 +110,7 @@ class ThreadedGradient(Gradient):
     def __call__(self, iteration: int) -> Tensor:
         """As `Gradient`; the same to the last bit for the same number of threads."""
         results = list(self._threads.map(lambda share: share.gradients(iteration), self._shares))
+        torch.set_num_threads(self._torch_threads)  # the pool's setting is that of new threads too
         for parameter, *parts in zip(
             self._parameters, *(gradients for _, gradients in results), strict=True
         ):
