@@ -28,7 +28,7 @@ class AdversarialGradient(Gradient):
     discriminator, which learns from each batch first.
 
     The discriminator sees the result of every patch at its largest scale, P x P pixels in all
-    cases. It is Adam's, with the rate ``recipe.discriminator_rate``.
+    cases. Its optimizer is Adam, with the rate ``recipe.discriminator_rate``.
     """
 
     def __init__(self, network: LaplacianPyramid, recipe: Recipe, dataset: Dataset) -> None:
@@ -50,13 +50,13 @@ class AdversarialGradient(Gradient):
         outputs = [self._objective.outputs(part) for part in batch]
         made = torch.cat([each[part.scale] for each, part in zip(outputs, batch, strict=True)])
         real = torch.cat([part.targets[part.scale] for part in batch])  # (B, 1, P, P), as made
-        told = self._step_discriminator(real, made.detach())
+        discriminator_loss = self._step_discriminator(real, made.detach())
         loss = self._objective.loss(batch, outputs)
         fooled = relativistic_loss(*self._scores(made, real))
         gradients = torch.autograd.grad(loss + self._weight * fooled, self._parameters)
         for parameter, gradient in zip(self._parameters, gradients, strict=True):
             parameter.grad = gradient
-        self._losses = {"adversarial": fooled.detach(), "discriminator": told}
+        self._losses = {"adversarial": fooled.detach(), "discriminator": discriminator_loss}
         return loss.detach()
 
     def _step_discriminator(self, real: Tensor, made: Tensor) -> Tensor:
