@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -153,3 +154,20 @@ def test_a_file_that_is_not_finished_leaves_nothing(tmp_path: Path, suffix: str)
     assert not list(tmp_path.iterdir())
     with pytest.raises(UnwritablePicture, match=rf"a\{suffix}: it has no frames"):
         Writer(photo, tmp_path / f"a{suffix}", sample_bytes=0).close()
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_page_without_pixels_is_damaged(tmp_path: Path, number: int) -> None:
+    """Found by the fuzz test, in the estimate of a run."""
+    pages = [Image.new("L", (9, 7)) for _ in range(2)]
+    path = tmp_path / "a.tif"
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+    data = bytearray(path.read_bytes())
+    width = b"\x00\x01\x04\x00\x01\x00\x00\x00\x09\x00\x00\x00"
+    at = [match.start() for match in re.finditer(re.escape(width), bytes(data))]
+    assert len(at) == len(pages)
+    data[at[number] + 8] = 0
+    path.write_bytes(data)
+    for look in (probe, read):
+        with pytest.raises(UnreadablePicture, match=f"page {number + 1} has no pixels"):
+            look(path)
