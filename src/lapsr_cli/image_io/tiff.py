@@ -18,7 +18,7 @@ from PIL import Image
 
 from lapsr_cli.errors import UnreadablePicture
 from lapsr_cli.image_io import exif, icc, tiff_tags, vips
-from lapsr_cli.image_io.damage import as_unreadable
+from lapsr_cli.image_io.damage import Damaged, as_unreadable
 from lapsr_cli.image_io.decoded import Decoded, check_pixels
 from lapsr_cli.image_io.encoding import Encoding
 from lapsr_cli.image_io.file_bytes import FileBytes
@@ -42,18 +42,27 @@ _CLASSIC_LIMIT = 3_900_000_000
 
 def header(data: FileBytes) -> Header:
     """The header of a file, from its directories. Raises Damaged."""
-    pages = pages_of(data)
+    pages = _pages_in(data)
     height, width = pages[0].size
     depth = 16 if pages[0].depth == 16 else 8
     parts = tuple(HeaderPart(1, page.pixels, page.bytes) for page in pages)
     return Header("TIFF", height, width, pages[0].channels, depth, parts)
 
 
+def _pages_in(data: FileBytes) -> list[Page]:
+    """The pages, each of which has pixels. Raises Damaged and UnreadablePicture."""
+    pages = pages_of(data)
+    for number, page in enumerate(pages, 1):
+        if not page.pixels:
+            raise Damaged(f"page {number} has no pixels")
+    return pages
+
+
 def decode(path: Path, file: BinaryIO, max_pixels: int | None) -> Decoded:
     """Read the directories of the open ``file``; the pages are decoded when they are indexed,
     upright, CMYK as RGB. Raises UnreadablePicture and Damaged."""
     data = FileBytes(file)
-    pages = pages_of(data)
+    pages = _pages_in(data)
     check_pixels(1, sum(page.pixels for page in pages), 1, max_pixels)
     for page in pages:
         page.check()

@@ -187,10 +187,7 @@ def pages_of(data: Bytes) -> list[Page]:
             raise Damaged("its directories overlap")
         reduced = directory.integer(tiff_tags.SUBFILE_TYPE, layout) & 1
         if not (found and reduced):
-            page = Page.of(directory, layout, offset)
-            if not page.pixels:
-                raise Damaged(f"page {len(found) + 1} has no pixels")
-            found.append(page)
+            found.append(Page.of(directory, layout, offset))
         seen.add(offset)
         offset = directory.next
     if not found:
