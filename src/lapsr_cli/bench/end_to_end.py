@@ -113,9 +113,14 @@ def _upscale(
     photos: Sequence[Photo], upscaler: Upscaler, scale: int, clock: _StageClock
 ) -> _Upscaled:
     """Upscale every frame of every picture."""
-    models = {lossy: upscaler.model_for(lossy=lossy) for lossy in (False, True)}
     tasks = [
-        Task((number, index), frame, (scale,), models[photo.lossy], photo.chroma_step)
+        Task(
+            (number, index),
+            frame,
+            (scale,),
+            upscaler.model_for(lossy=photo.lossy),
+            photo.chroma_step,
+        )
         for number, photo in enumerate(photos)
         for index, frame in enumerate(photo.frames)
     ]
